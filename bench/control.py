@@ -35,7 +35,7 @@ _SHOWN_AS = {
     HibernationState.PAUSED: ContainerStatus.PAUSED,
     HibernationState.STOPPED: ContainerStatus.EXITED,
 }
-# A host by day: a tenth of the agents awake, most paused, the rest stopped.
+# A host during the day: a tenth of the agents awake, most paused, the rest stopped.
 _MIX = (HibernationState.RUNNING, *[HibernationState.PAUSED] * 7, *[HibernationState.STOPPED] * 2)
 
 

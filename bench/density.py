@@ -1,8 +1,8 @@
 """How much host memory a sleeping agent takes, compared with always-on OpenClaw containers.
 
-Agents are provisioned, given a message and put to sleep, one after the other. With all asleep, the
-host's `MemAvailable`, swap and zram, and the memory of the shims, are read. Then each is woken in
-turn and given messages: a first one, which shows its working set, and more after other agents were
+Agents are provisioned, sent a message and put to sleep, one after the other. With all asleep, the
+host's `MemAvailable`, swap and zram and the shims' memory are read. Then each agent is woken in
+turn and sent messages: a first one, which shows its working set, and more after other agents were
 put to sleep. A few stay awake, become idle and are trimmed under memory pressure. For comparison,
 upstream's `openclaw fleet` runs a few always-on cells. Writes the figures for `ocmt capacity`. Run:
 `python bench/density.py --agents 20 --json`.
@@ -112,8 +112,8 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
 async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list[float]]:
     """Provision each user's agent, send it a message, and put it to sleep.
 
-    Returns the bytes that each took awake, by the host's available memory and by its container's
-    figures.
+    Returns the bytes that each agent took awake, by the host's available memory and by its
+    container's figures.
     """
     awake, rss = [], []
     for number, user in enumerate(users):
@@ -129,9 +129,9 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
 
 
 async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[float]]) -> list[float]:
-    """Wake each agent in turn, after minutes asleep, and note the seconds in `wakes`.
+    """Wake each agent in turn, after minutes asleep, and record the seconds in `wakes`.
 
-    Returns each one's bytes of anonymous memory after its first answer.
+    Returns each agent's bytes of anonymous memory after its first answer.
     """
     woken = []
     for user in users:
@@ -167,7 +167,7 @@ def _tell(progress: str) -> None:
 
 
 async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
-    """Bytes of idle agents before and after a trim; seconds to a first token with and without."""
+    """Trim idle agents. Returns their bytes before and after, and the seconds to a first token."""
     for user in users:
         await agents.chat(user)
     await asyncio.sleep(_QUIET_S)
@@ -182,7 +182,7 @@ async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
 
 
 async def _held(agents: Agents, users: list[str]) -> list[float]:
-    """Bytes of anonymous memory in RAM, by the containers' figures."""
+    """Each agent's bytes of anonymous memory in RAM, by its container's figures."""
     return [float(await agents.docker.rss(await agents.docker.of(user))) for user in users]
 
 
@@ -217,7 +217,7 @@ async def _quiet_host() -> dict[str, int]:
 
 
 def _shim_bytes(container: str) -> int:
-    """RAM of a container's shim, with its share of shared pages; Docker has one per container."""
+    """RAM of a container's shim, including its share of shared pages. Each container has a shim."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_text(encoding="utf-8")

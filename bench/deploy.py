@@ -137,7 +137,7 @@ def _loads(load: Load, chats: Chats) -> dict[str, Any]:
 
 
 def _peer(made: Farm, checkout: Path, rounds: int) -> dict[str, Any]:
-    """Measure the specification's script: copy over the running files, then restart."""
+    """Measure the specification's script, which copies over the running files and restarts."""
     machine = made.machines["mgmt"]
     (port,) = free_ports(1)
     place = machine.root / "peer"

@@ -66,7 +66,7 @@ BODY = {
 
 
 async def serve_upstream(port: int) -> None:
-    """A provider that does no work, so that the time measured is the gateway's."""
+    """Serve a provider that does no work, so that the measured time is the gateway's."""
 
     async def chat(request: web.Request) -> web.StreamResponse:
         body = await request.json()

@@ -51,7 +51,7 @@ ECHO = json.dumps({"type": "res", "id": "1", "ok": True}, separators=(",", ":"))
 
 
 async def serve_upstream(port: int) -> None:
-    """A gateway that does no work, so that the time measured is the proxy's."""
+    """Serve a gateway that does no work, so that the measured time is the proxy's."""
 
     async def small(_: web.Request) -> web.Response:
         return web.json_response({"ok": True, "status": "live"})
@@ -149,7 +149,7 @@ async def _run_aiohttp(app: web.Application, port: int) -> None:
 
 
 class AlwaysAwake:
-    """Looks the gateway up in a dictionary, in place of the wake of a running agent."""
+    """Looks the gateway up in a dictionary, like the wake of a running agent."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         access = GatewayAccess("ada", endpoint, SecretText(TOKEN), DeviceKey.generate())
@@ -170,7 +170,7 @@ class AlwaysAwake:
 
 
 async def serve_ours(port: int, upstream: str) -> None:
-    """The proxy as the agent server serves it, with authentication, request ids and the log."""
+    """Serve the proxy like the agent server, with authentication, request ids and the log."""
     configure_logging()
     host, upstream_port = upstream.removeprefix("http://").split(":")
     async with open_session() as session:
@@ -216,7 +216,7 @@ http {{
 
 @contextlib.contextmanager
 def process(arguments: list[str]) -> Iterator[None]:
-    # Its log is written, as in production.
+    # The log is written, as in production.
     child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
@@ -249,7 +249,7 @@ def _percentiles(seconds: list[float]) -> tuple[float, float]:
 
 
 async def measure(target: Target, sizes: Sizes) -> dict[str, float]:
-    """One round of all measurements of a target, with a new client and warmed-up connections."""
+    """Run one round of all measurements of a target, with a new client and warm connections."""
     async with aiohttp.ClientSession(headers=target.headers) as session:
         result: dict[str, float] = {}
 
@@ -335,7 +335,7 @@ async def bench(first_port: int, sizes: Sizes) -> dict[str, dict[str, float]]:
             await _until_up(target)
         rounds: dict[str, list[dict[str, float]]] = {target.name: [] for target in targets}
         for number in range(sizes.rounds):
-            # Each round starts with another target, so that the order varies.
+            # Each round begins with another target, so that the order varies.
             for target in targets[number % len(targets) :] + targets[: number % len(targets)]:
                 rounds[target.name].append(await measure(target, sizes))
     return {
@@ -356,7 +356,7 @@ async def _until_up(target: Target) -> None:
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
-    """A line per figure and a column per target, with the ratio to direct in brackets."""
+    """A line per figure and a column per target, with the ratio to `direct` in brackets."""
     names = list(results)
     lines = [f"{'':26}" + "".join(f"{name:>20}" for name in names)]
     for figure, direct in results["direct"].items():

@@ -73,7 +73,7 @@ def _environment() -> dict[str, str]:
 
 
 def make_fork(folder: Path, count: int) -> Path:
-    """A fork from the base commit, with local commits and a few picks, and upstream fetched."""
+    """Create a fork of the base commit with local commits, a few picks, and upstream fetched."""
     fork = folder / "fork"
     git(folder, "init", "-q", "-b", "main", str(fork))
     with subprocess.Popen(
@@ -108,7 +108,7 @@ def timed(what: Callable[[], Any]) -> float:
 
 
 def command(fork: Path, *args: str) -> tuple[float, float, float]:
-    """Wall seconds, peak MB and CPU seconds of an `ocmt sync` process and its git processes.
+    """Run `ocmt sync`. Returns wall seconds, peak MB and CPU seconds, including git's processes.
 
     On a busy machine, only the CPU seconds are comparable.
     """
@@ -154,7 +154,7 @@ def forecast(fork: Path, count: int) -> float:
 
 
 def by_hand(fork: Path) -> dict[str, float]:
-    """Seconds of the git commands that read the same by hand."""
+    """Seconds of git commands that read the same data by hand."""
     up = "refs/remotes/upstream/main"
     return {
         "git cherry": timed(lambda: git(fork, "cherry", "main", up)),
@@ -163,7 +163,7 @@ def by_hand(fork: Path) -> dict[str, float]:
 
 
 def pygit2_walk(fork: Path) -> float | None:
-    """Seconds to read the same with pygit2; `None` if it is not installed."""
+    """Seconds to read the same data with pygit2; `None` if it is not installed."""
     try:
         import pygit2  # noqa: PLC0415 (optional)
     except ImportError:

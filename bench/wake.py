@@ -1,10 +1,10 @@
 """How long a wake takes, by the state woken from, with real OpenClaw containers.
 
 Measures the time from the client's send to the first application byte (`GET /healthz` through the
-proxy), and to the first token of a streamed reply by a model that answers at once. For comparison,
+proxy), and to the first token of a streamed reply of a model that answers at once. For comparison,
 in the same run and with the same container: Docker's API alone, from unpause to `/healthz` and from
-start to `/readyz`; and an always-on gateway. After a minute without work a gateway ends its worker
-threads and restarts them for the next message: `--quiet` measures replies after such a minute
+start to `/readyz`; and an always-on gateway. After a minute without work, a gateway ends its worker
+threads and restarts them for the next message; `--quiet` measures replies after such a minute
 awake, awake and then asleep, and asleep. Compared figures are measured alternately, since a
 machine's speed varies. Run: `python bench/wake.py --json`.
 """
@@ -51,7 +51,7 @@ def _note(figures: dict[str, list[float]], name: str, seconds: float) -> None:
 
 
 async def _just_paused(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
-    """Measure wakes right after a pause: memory is resident, and a started reclaim is cancelled."""
+    """Measure wakes right after a pause, with resident memory and a reclaim that is cancelled."""
     for _ in range(rounds):
         await _paused(agents)
         _note(figures, "just paused: first byte", await agents.first_byte(USER))

@@ -24,10 +24,13 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         folder = stack.data / "agent" / "agents" / user_id
         assert stack.gateway_pids(user_id)
 
-        row = admin.page.get_by_role("listitem").filter(has_text="leaver@example.org")
+        people = admin.page.locator("admin-people")
+        row = people.get_by_role("row").filter(has_text="leaver@example.org").first
         admin.page.get_by_role("link", name="Settings").click()
-        row.get_by_role("button", name="Suspend").click()
-        row.get_by_role("button", name="Really suspend").click()
+        admin.page.get_by_role("link", name="Administration").click()
+        row.get_by_role("button", name="Manage").click()
+        people.get_by_role("button", name="Suspend").click()
+        people.get_by_role("button", name="Suspend?").click()
         expect(row.get_by_text("suspended", exact=True)).to_be_visible()
         expect(leaver.page.get_by_role("heading", name="Sign in")).to_be_visible()
         eventually(lambda: not stack.gateway_pids(user_id), within_s=60, what="the agent ended")
@@ -36,15 +39,15 @@ def test_an_admin_suspends_lets_in_again_and_deletes(stack: Stack, browser: Brow
         eventually(lambda: is_disabled(stack, user_id), within_s=120, what="it stays disabled")
         assert not stack.gateway_pids(user_id)
 
-        row.get_by_role("button", name="Reactivate").click()
+        people.get_by_role("button", name="Reactivate").click()
         expect(row.get_by_text("suspended", exact=True)).to_have_count(0)
         leaver.sign_in(stack.link("leaver@example.org"))
         leaver.ask("Back again")
         assert stack.gateway_pids(user_id)
 
-        row.get_by_role("button", name="Delete").click()
-        row.get_by_role("textbox").fill("leaver@example.org")
-        row.get_by_role("button", name="Delete permanently").click()
+        people.get_by_role("button", name="Delete").click()
+        people.get_by_role("textbox").fill("leaver@example.org")
+        people.get_by_role("button", name="Delete permanently").click()
         expect(leaver.page.get_by_role("heading", name="Sign in")).to_be_visible()
         eventually(
             lambda: user_id not in [one["userId"] for one in stack.containers()],

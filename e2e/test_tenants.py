@@ -13,6 +13,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from ocmt_agent.api import endpoints as agent_endpoints
+from ocmt_agent.api import file_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_management.app import ROUTERS
@@ -23,7 +24,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 SECRET = "a-secret-of-the-first-user-0123456789"
-SIGN_OUT = ("DELETE", "/api/auth/session")
+SIGN_OUT = {("DELETE", "/api/auth/session"), ("DELETE", "/api/auth/sessions")}
 
 
 def routes_of(*routers: APIRouter) -> list[tuple[str, str]]:
@@ -37,9 +38,10 @@ def routes_of(*routers: APIRouter) -> list[tuple[str, str]]:
     )
 
 
-MANAGEMENT_ROUTES = [route for route in routes_of(*ROUTERS) if route != SIGN_OUT]
+MANAGEMENT_ROUTES = [route for route in routes_of(*ROUTERS) if route not in SIGN_OUT]
 AGENT_ROUTES = [
     *(route for route in routes_of(agent_endpoints.router) if route[1] not in OPEN_PATHS),
+    *routes_of(file_endpoints.router),
     ("GET", PROXY_PATH),
     ("POST", PROXY_PATH),
 ]
@@ -52,6 +54,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/admin/users/{user_id}/deletion": {"email": "admin@localhost"},
     "/api/auth/link/account": {"token": "x" * 43},
     "/api/admin/invitations": {"email": "fourth@example.org"},
+    "/api/account/deletion": {"email": "first-tenant@example.org"},
+    "/api/admin/invitations/bulk": {"emails": ["fourth@example.org"]},
+    "/api/admin/agents/{user_id}/order": {"order": "stop"},
+    "/api/agent/times": {"idleMinutes": None, "officeHours": None, "heartbeatMinutes": None},
+    "/api/agent/jobs/{job_id}": {"enabled": False},
 }
 
 

@@ -125,7 +125,7 @@ def test_a_person_connects_tools_decides_on_calls_and_accepts_changes(
         share_and_connect(page, tools.url)
         notes.get_by_text("Manage").click()
         notes.get_by_role("button", name="Delete").click()
-        notes.get_by_role("button", name="Really delete").click()
+        notes.get_by_role("button", name="Delete?").click()
         expect(notes).to_have_count(0)
         assert page.title() == "Tools · OCMT"
         assert chat.complaints == []
@@ -149,7 +149,7 @@ def share_and_connect(page: Page, url: str) -> None:
     page.get_by_role("link", name="Settings").first.click()
     expect(wiki).to_contain_text("1 person has connected it")
     wiki.get_by_role("button", name="Delete").click()
-    wiki.get_by_role("button", name="Really delete").click()
+    wiki.get_by_role("button", name="Delete?").click()
     expect(wiki).to_have_count(0)
     page.get_by_role("link", name="Tools").click()
 

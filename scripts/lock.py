@@ -25,13 +25,13 @@ others take its versions."""
 
 
 def packages() -> dict[str, Path]:
-    """Our own packages: name → pyproject.toml."""
+    """Name → pyproject.toml of our own packages."""
     files = sorted(ROOT.glob("*/pyproject.toml"))
     return {_read(file)["project"]["name"]: file for file in files}
 
 
 def requirements(lock: str) -> list[str]:
-    """What `lock` has to satisfy, as declared, without our own packages."""
+    """The declared requirements of `lock`, without our own packages."""
     own = packages()
     waiting = [ROOT / folder / "pyproject.toml" for folder in LOCKS[lock]]
     seen: set[Path] = set()
@@ -52,13 +52,13 @@ def requirements(lock: str) -> list[str]:
 
 
 def name_of(requirement: str) -> str:
-    """The package's name as locks spell it."""
+    """The name of a requirement's package, as spelled in locks."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
 def compile_lock(lock: str, options: list[str]) -> None:
     constraint = [] if lock == "dev" else ["--constraint", "dev.lock"]
-    # Hashed, for every platform, without addresses or comments that change from machine to machine.
+    # Hashed, for every platform, without addresses and comments that differ between machines.
     subprocess.run(
         [
             sys.executable, "-m", "uv", "pip", "compile", "-", "--output-file", f"{lock}.lock",

@@ -27,7 +27,7 @@ _REFS = "#/$defs/"
 
 
 def page_schema() -> dict[str, Any]:
-    """One JSON schema: the routes by method and path, and what goes over the chat socket."""
+    """A JSON schema of the routes, by method and path, and of the chat socket's frames."""
     api = get_openapi(title="", version="", routes=[r for router in ROUTERS for r in router.routes])
     api = json.loads(json.dumps(api).replace("#/components/schemas/", _REFS))
     frame_types: Any = [
@@ -72,7 +72,7 @@ def _json_of(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _untitled_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """Remove the titles that pydantic gives fields: each would become a type."""
+    """Remove the titles of fields, each of which would become a type."""
     return {
         name: {key: value for key, value in schema.items() if key != "title"}
         for name, schema in fields.items()

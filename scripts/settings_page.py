@@ -1,6 +1,6 @@
 """Writes docs/settings.md from the settings classes: `.venv/bin/python scripts/settings_page.py`.
 
-A test compares the page with what this makes, so a setting cannot be added without its line.
+A test compares the page with this script's output, so that every setting is documented.
 """
 
 from pathlib import Path
@@ -35,6 +35,7 @@ _EXAMPLES = {
     "MAX_BODY_BYTES": "10485760",
     "MAX_FRAME_BYTES": "1048576",
     "NODE_BINARY": "/usr/bin/node",
+    "OAUTH_CLIENTS": "google=1234.apps.googleusercontent.com:GOCSPX-…",
     "OPENAI_BASE_URL": "https://llm.acme.io/v1",
     "OPENCLAW_DIR": "/opt/openclaw",
     "OPENCLAW_IMAGE": "ocmt/openclaw:2026.9.6",
@@ -46,6 +47,9 @@ _EXAMPLES = {
     "GROQ_BASE_URL": "https://llm.acme.io/groq",
     "PAUSE_AFTER_MS": "600000",
     "PORT": "8080",
+    "OWN_IDLE_MINUTES_MAX": "240",
+    "OWN_AWAKE_HOURS_MAX": "0",
+    "OWN_HEARTBEAT_MINUTES_MIN": "0",
     "PRIVATE_HOSTS": "notes.lan,10.0.0.7",
     "RELAY_HOST": "10.213.0.1",
     "RELAY_PORT": "8081",

@@ -53,11 +53,11 @@ _LOCK_POLL_S = 0.05
 
 
 class AddressMissing(SettingsError):
-    """The address to listen on is not one of this machine's, or its port is not permitted."""
+    """This machine does not have the address to listen on, or the port needs more rights."""
 
 
 class Taken(Exception):
-    """Another process has a port or the data folder; `str()` has the remedy."""
+    """Another process uses a port or the data folder; `str()` says what to do."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -107,8 +107,8 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
     """Serve until SIGTERM or SIGINT. The agents keep running, unless STOP_AGENTS_ON_EXIT is set.
 
     In a handover, the next release starts once this one unlocks the data folder. The relay accepts
-    requests until then, so that none is refused; it finishes its answers in progress beside the new
-    release, until the drain ends.
+    requests until then, so that none is refused. It finishes its responses during the drain, while
+    the next release already runs.
     """
     async with contextlib.AsyncExitStack() as stack:
         released = handover.gate is not None
@@ -185,7 +185,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
 def _refuse_clear_text(api: socket.socket) -> None:
     """Raise `SettingsError` if the API's socket is reachable from other machines.
 
-    systemd may hold one that is older than the inventory.
+    systemd may hold a socket that was created before the inventory changed.
     """
     address = api.getsockname()[0]
     if not is_loopback(address):
@@ -228,7 +228,7 @@ async def _relay_socket(
             await runtime.relay_host(),
             settings.relay_port,
             setting="RELAY_PORT",
-            # Beside the release before, which still serves: new connections wait for this one.
+            # The previous release still serves on this port; new connections wait for this one.
             beside_another=handover.gate is not None,
         )
     except (RuntimeUnavailable, RuntimeFailed, AddressMissing) as error:
@@ -243,7 +243,7 @@ async def _serve_relay(
     settings: AgentSettings,
     handover: Handover,
 ) -> None:
-    """Serve the relay once its address exists: with Docker, that of a bridge the engine creates."""
+    """Serve the relay once its address exists. With Docker, the engine creates it with a bridge."""
     while listener is None and not relay.should_exit:
         await asyncio.sleep(_RETRY_S)
         with contextlib.suppress(Taken):

@@ -1,4 +1,4 @@
-"""The agent server's web application: the API, and the proxy to the agents, behind one token."""
+"""The agent server's web application: the API and the proxy to the agents."""
 
 from fastapi import FastAPI
 from ocmt_common.host_credentials import HostCredentials
@@ -7,16 +7,17 @@ from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from ocmt_agent.api import endpoints, tool_server_endpoints
+from ocmt_agent.api import endpoints, file_endpoints, tool_server_endpoints
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.auth import TokenMiddleware, exactly
 from ocmt_agent.proxy.routes import proxy_routes
 
 
 def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Starlette:
-    """The application for callers on this machine, which send AUTH_TOKEN.
+    """The application for callers on this machine, authenticated with AUTH_TOKEN.
 
-    With `for_host`, that for management on another host, which sends a token of these credentials.
+    With `for_host`, the application for management on another host, authenticated with a token of
+    these credentials.
     """
     limit = parts.settings.max_body_bytes
     wakes = parts.hibernation.wakes
@@ -24,7 +25,7 @@ def create_app(parts: Parts, *, for_host: HostCredentials | None = None) -> Star
     app = Starlette(routes=[*proxy, Mount("/", _api(parts))])
     app.router.redirect_slashes = False
     install_problem_handlers(app)
-    # The last one added is the outermost, so that even a 401 has a request id.
+    # The middleware added last is the outermost, so that even a 401 has a request id.
     if for_host is None:
         accepts = exactly(parts.settings.auth_token.get_secret_value())
         app.add_middleware(TokenMiddleware, accepts=accepts, called="the agent server's AUTH_TOKEN")
@@ -42,8 +43,9 @@ def _api(parts: Parts) -> FastAPI:
     api = FastAPI(title="OCMT agent server", openapi_url=None, redirect_slashes=False)
     api.state.parts = parts
     install_problem_handlers(api)
-    # Only around the API: the proxy limits bodies while it streams them.
+    # Around the API only, since the proxy limits bodies while it streams them.
     api.add_middleware(BodyLimitMiddleware, max_bytes=parts.settings.max_body_bytes)
     api.include_router(endpoints.router)
     api.include_router(tool_server_endpoints.router)
+    api.include_router(file_endpoints.router)
     return api

@@ -1,4 +1,4 @@
-"""Authentication: every path but `/health` and `/metrics` needs a token."""
+"""Authentication: every path except `/health` and `/metrics` requires a token."""
 
 import hmac
 from collections.abc import Callable
@@ -12,7 +12,7 @@ OPEN_PATHS = frozenset({"/health", "/metrics"})
 
 
 def exactly(token: str) -> Callable[[str], bool]:
-    """A predicate that is true for `token` only and compares in constant time."""
+    """A predicate that accepts only `token`, compared in constant time."""
     expected = token.encode()
     return lambda offered: hmac.compare_digest(offered.encode("latin-1"), expected)
 

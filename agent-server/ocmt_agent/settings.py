@@ -9,9 +9,9 @@ from ocmt_common.settings import Settings
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-# At most a century: longer times are mistakes and overflow dates.
+# At most a century, since longer times are mistakes and overflow dates.
 Milliseconds = Annotated[int, Field(ge=1, le=3_155_760_000_000)]
-# Resolved, since the engine and the gateways have other working folders.
+# Resolved to an absolute path, since the engine and the gateways have other working folders.
 Place = Annotated[Path, AfterValidator(Path.absolute)]
 
 

@@ -1,4 +1,4 @@
-"""Builds the server's parts in order, and closes them in reverse."""
+"""Creates the server's parts in order, and closes them in reverse order."""
 
 import asyncio
 import os
@@ -10,10 +10,12 @@ from functools import partial
 import aiohttp
 from ocmt_common.host_credentials import HostCredentials
 
+from ocmt_agent.api.agent_jobs import AgentJobs
 from ocmt_agent.api.dependencies import Parts
+from ocmt_agent.api.host_history import HostHistory
+from ocmt_agent.api.live_config import LiveConfigs
 from ocmt_agent.api.provisioning import Provisioning
 from ocmt_agent.api.server_health import ServerHealth
-from ocmt_agent.api.tools_version import ToolsVersions
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.disk_limit import DiskLimit
@@ -42,7 +44,7 @@ from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
 
 _ROOM_FOR_TOOLS_BYTES = 512 * 1024 * 1024
-"""Of `MemAvailable` that a tool server's start needs: its limit, and as much to spare."""
+"""`MemAvailable` needed to start a tool server: twice its limit."""
 
 
 def _load() -> float:
@@ -63,7 +65,7 @@ async def open_parts(
     credentials: HostCredentials | None = None,
     tool_containers: ToolContainers | None = None,
 ) -> AsyncIterator[Parts]:
-    """Open the database and build everything on top. Raises `StoreError`.
+    """Open the database and create the server's parts. Raises `StoreError`.
 
     On exit, streams end, transitions in flight are cancelled and unsaved records are written. The
     agents keep running, unless STOP_AGENTS_ON_EXIT is set. The caller closes `runtime`. `gateway`,
@@ -72,8 +74,8 @@ async def open_parts(
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
         stack.push_async_callback(store.close)
-        # Two connection pools: many long answers being forwarded must not delay a wake. Neither
-        # keeps cookies (users would share them) nor uses a proxy from the environment.
+        # Two connection pools, so that many long answers being forwarded do not delay a wake.
+        # Neither stores cookies, which users would share, nor uses the environment's proxy.
         passing_on = await stack.enter_async_context(open_session())
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
@@ -132,8 +134,8 @@ async def open_parts(
             tool_containers, has_room=partial(_has_room_for_tools, read_host), clock=clock
         )
         stack.push_async_callback(tool_servers.close)
-        tools_versions = ToolsVersions(runtime, gateway, registry, hibernation.wakes, clock=clock)
-        stack.push_async_callback(tools_versions.close)
+        live_configs = LiveConfigs(runtime, gateway, registry, hibernation.wakes, clock=clock)
+        stack.push_async_callback(live_configs.close)
         spares = SpareKeeper(
             runtime,
             registry,
@@ -171,6 +173,7 @@ async def open_parts(
         yield Parts(
             settings=settings,
             clock=clock,
+            runtime=runtime,
             hub=hub,
             registry=registry,
             memory=memory,
@@ -183,7 +186,9 @@ async def open_parts(
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
-            tools_versions=tools_versions,
+            host=HostHistory(registry, memory, clock=clock),
+            jobs=AgentJobs(gateway, registry, hibernation.wakes),
+            live_configs=live_configs,
             tool_servers=tool_servers,
             passing_on=passing_on,
         )
@@ -196,14 +201,15 @@ def _has_room_for_tools(read_host: HostReader) -> bool:
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the loops over agents, their memory, disk usage and state copies during the block."""
+    """Run the background loops during the block: agents, memory, disk, copies, tool servers."""
     loops = (
         parts.hibernation.loop.run(),
         parts.memory.run(),
         parts.spares.run(),
+        parts.host.run(),
         parts.disk.run(),
         parts.states.run(),
-        parts.tools_versions.write_all(),
+        parts.live_configs.write_all(),
         parts.tool_servers.run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]

@@ -1,1 +1,1 @@
-"""Shared by benchmarks: real agents, and the machine's figures."""
+"""Shared by benchmarks: real agents and the machine's figures."""

@@ -31,7 +31,7 @@ _CLOSED_WITHIN_S = 1.0
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """The statistics of durations, in milliseconds; `p95` of few samples is near `max`."""
+    """Statistics of durations, in milliseconds. `p95` of few samples is near `max`."""
     ordered = [value * 1000 for value in sorted(seconds)]
     last = len(ordered) - 1
 
@@ -88,7 +88,7 @@ class Agents:
     async def held(self) -> AsyncIterator[None]:
         """Suspend the agent server's process during the block (SIGSTOP).
 
-        It handles its containers' events afterwards.
+        It handles its containers' events after that.
         """
         self._child.send_signal(signal.SIGSTOP)
         try:
@@ -193,7 +193,7 @@ async def first_token(
 
 
 class Docker:
-    """A minimal client of Docker's API: the best that another tool could do."""
+    """A minimal client of Docker's API, the fastest that another tool could be."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -285,9 +285,9 @@ async def instant_model(port: int) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
-    """An agent server on `port`, with its relay and the model on the next two ports.
+    """Run an agent server on `port`, with its relay and the model on the next two ports.
 
-    Its agents are removed at the end. If a port is taken, the benchmark exits and names its holder.
+    Removes its agents at the end. If a port is taken, the benchmark exits and names its holder.
     """
     for one in (port, port + 1, port + 2):
         if not is_free(one):
@@ -304,7 +304,7 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
             "RELAY_PORT": str(port + 1),
             "MANAGEMENT_URL": f"http://127.0.0.1:{port + 2}",
             "RUNTIME": "docker",
-            # No automatic sleep during a measurement.
+            # Agents do not fall asleep during a measurement.
             "PAUSE_AFTER_MS": str(24 * 3600 * 1000),
             **settings,
         }

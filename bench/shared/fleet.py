@@ -14,7 +14,7 @@ _PROGRAM = ROOT / "data" / "openclaw" / "node_modules" / "openclaw" / "openclaw.
 
 
 class FleetRefused(Exception):
-    """`openclaw fleet` failed; `str()` has its output."""
+    """`openclaw fleet` failed. `str()` is its output."""
 
 
 class Fleet:
@@ -41,7 +41,7 @@ class Fleet:
         self._home.cleanup()
 
     async def create(self, cell: str) -> None:
-        """Create a cell; the command waits until its gateway answers `/healthz`."""
+        """Create a cell, and wait until its gateway answers `/healthz`."""
         self._cells.append(cell)
         port = str(self._port + len(self._cells))
         await self._run("create", cell, "--image", default_image(), "--port", port, "--json")

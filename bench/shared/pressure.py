@@ -1,4 +1,4 @@
-"""Real memory pressure, from allocated and locked memory."""
+"""Causes real memory pressure by allocating and locking memory."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.asynccontextmanager
 async def only_available(share: float) -> AsyncIterator[None]:
-    """Leave only this share of the host's memory available during the block. Root only."""
+    """Leave only `share` of the host's memory available during the block. Needs root."""
     now = meminfo()
     size = int(now["MemAvailable"] - share * now["MemTotal"]) // mmap.PAGESIZE * mmap.PAGESIZE
     if size <= 0:

@@ -1,6 +1,6 @@
 """Run in `bench`: `python -m simulation --json '{"users": 1000, …}'`; prints the outcome as JSON.
 
-Progress goes to standard error, a line per hour of simulated time.
+Progress is printed to standard error, a line per simulated hour.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The outcome of a simulation: waits, jobs, refusals, and where a host broke down."""
+"""The outcome of a simulation: waits, jobs, refusals, and hosts that broke down."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from ocmt_common.agent_api import HibernationState
 
 SLOW_S = 15.0
-"""Seconds; a window whose 95th percentile of waits for a wake exceeds this counts as broken."""
+"""Seconds. If a window's 95th percentile of waits for a wake is higher, it counts as broken."""
 WINDOW_S = 300.0
 _FEWEST = 20
 """A window with fewer wakes is not judged."""
@@ -93,13 +93,13 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def clock(seconds: float) -> str:
-    """A simulated second as text, such as `day 1 09:00:40`."""
+    """Format a simulated second, such as `day 1 09:00:40`."""
     day, rest = divmod(int(seconds), 86_400)
     return f"day {day + 1} {rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
 
 
 def _p95_of_all(waits: list[float], messages: int) -> float:
-    """The 95th percentile over all messages; those to an awake agent waited 0 s."""
+    """The 95th percentile of waits over all messages; messages to awake agents waited 0 s."""
     if messages == 0:
         return 0.0
     ordered = sorted(waits)

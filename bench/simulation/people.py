@@ -9,13 +9,13 @@ from simulation.scenario import People
 DAY_S = 86_400.0
 NINE_S = 9 * 3600.0
 _STORM_S = 120.0
-# Relative number of visits that begin in each hour: office mornings and afternoons, evenings.
+# Relative number of visits that begin in each hour: office hours and evenings.
 _BY_HOUR = (1, 1, 1, 1, 1, 2, 4, 8, 18, 24, 24, 20, 14, 20, 22, 20, 16, 12, 8, 7, 7, 6, 4, 2)
 _HOURS = range(24)
 
 
 def of(person: int, seed: int) -> Random:
-    """The person's random generator: depends on the seed and the person only."""
+    """The person's random generator, which depends only on the seed and the person."""
     return Random(f"{seed}:{person}")
 
 
@@ -26,7 +26,7 @@ def storms(person: int, people: People, seed: int) -> bool:
 
 
 def job_at(chance: Random, people: People) -> float | None:
-    """The second of the day of the person's daily job; `None` without one."""
+    """The second of the day of the person's daily job; `None` if there is none."""
     if chance.random() >= people.with_job:
         return None
     if chance.random() < 0.5:
@@ -37,7 +37,7 @@ def job_at(chance: Random, people: People) -> float | None:
 def messages(
     chance: Random, people: People, *, days: int, stormy: bool
 ) -> Iterator[tuple[float, float]]:
-    """The second at which each message is written, and the seconds its turn takes; in order."""
+    """`(second when written, seconds of its turn)` of each message, in order."""
     for day in range(days):
         starts = []
         if chance.random() < people.present:
@@ -58,7 +58,7 @@ def _start(chance: Random) -> float:
 
 
 def _poisson(chance: Random, mean: float) -> int:
-    """A Poisson-distributed number by Knuth's algorithm; for small means."""
+    """A Poisson-distributed number by Knuth's algorithm, which is fast for small means."""
     limit, product, count = math.exp(-mean), chance.random(), 0
     while product > limit:
         product *= chance.random()

@@ -1,7 +1,7 @@
 """The event loop of the simulation.
 
-There is no sweep each minute: an agent is examined at the first sweep at which the policy could
-decide otherwise.
+Agents are not examined in every sweep, but only in the first at which the policy could decide
+otherwise.
 """
 
 import heapq
@@ -77,7 +77,7 @@ class Simulation:
             self._at(0.0, Kind.PLAN, host)
 
     def run(self, progress: Progress = lambda _: None) -> Outcome:
-        """Run the simulation. `progress` is called once per simulated hour, with the second."""
+        """Run the simulation. Calls `progress` with the second once per simulated hour."""
         handlers = {
             Kind.DONE: self._done,
             Kind.WOKEN: self._woken,
@@ -103,14 +103,14 @@ class Simulation:
         scenario = self._scenario
         people, seed = scenario.people, scenario.seed
         chance = habits.of(number, seed)
-        # Whole offices stay on one host: the worst possible placement.
+        # Whole offices are on one host, which is the worst placement.
         host = self.hosts[number * scenario.hosts // people.count]
         job = habits.job_at(chance, people)
         stormy = habits.storms(number, people, seed)
         messages = habits.messages(chance, people, days=scenario.days, stormy=stormy)
         agent = Agent(f"u{number}", host, messages, job)
         if job is not None:
-            # No plan was made for the first minutes.
+            # The first minutes have no plan.
             job += DAY_S if job < _PLAN_AHEAD_S else 0.0
             agent.next_job = job
             host.jobs.append((job % DAY_S, agent))
@@ -183,7 +183,7 @@ class Simulation:
         return agent.host.thaws if agent.woken_from is PAUSED else agent.host.boots
 
     def _next_in_turn(self, slots: Slots) -> None:
-        """Give a free slot to the first waiting wake."""
+        """Give a free slot to the next waiting wake."""
         while slots.waiting:
             _, _, agent, number = heapq.heappop(slots.waiting)
             if agent.number == number and agent.state is WAKING and agent.promised == 0:
@@ -192,7 +192,7 @@ class Simulation:
         slots.free += 1
 
     def _admit(self, agent: Agent) -> None:
-        """Admit or refuse a wake that has a slot, by the agent server's functions for memory."""
+        """Admit or refuse a wake that has a slot, by the agent server's own memory decisions."""
         host = agent.host
         need = need_bytes(agent.woken_from, swapped=agent.swap or None)
         lacking = short_by(host.figures(), need, promised=host.promised)
@@ -238,7 +238,7 @@ class Simulation:
         self._next_in_turn(self._slots(agent))
 
     def _give_up(self, agent: Agent, number: float) -> None:
-        """Refuse a wake that waited in the queue for too long."""
+        """Refuse a wake that has waited too long in the queue."""
         if agent.number == number and agent.state is WAKING and agent.promised == 0:
             slots = self._slots(agent)
             self._refuse(agent, "queue", f"{len(slots.waiting)} wakes wait for a place")
@@ -262,7 +262,7 @@ class Simulation:
     # Sleeping
 
     def _make_room(self, host: Host, lacking: int) -> None:
-        """Evict as the policy chooses: longest idle first, so that a few candidates suffice."""
+        """Evict what the policy chooses: the longest idle first, so a few candidates suffice."""
         shown = _SHOWN_FIRST
         while True:
             groups = (host.paused, host.awake)
@@ -326,7 +326,7 @@ class Simulation:
     # The sweep
 
     def _arm(self, agent: Agent) -> None:
-        """Schedule a look at an agent, at the first sweep at which the policy may act on it."""
+        """Schedule an agent's examination, in the first sweep in which the policy may act on it."""
         wanted = self._worth_a_look_at(agent)
         if wanted == NEVER:
             return
@@ -393,7 +393,7 @@ class Simulation:
         self._at(self._now + _PLAN_EVERY_S, Kind.PLAN, host)
 
     def _jobs_soon(self, host: Host) -> list[Agent]:
-        """The agents with a job in the next `_PLAN_AHEAD_S`, which may include midnight."""
+        """The agents with a job in the next `_PLAN_AHEAD_S` seconds, which may span midnight."""
         begins = self._now % DAY_S
         ends = begins + _PLAN_AHEAD_S
         spans = [(begins, ends)] if ends < DAY_S else [(begins, DAY_S), (0.0, ends - DAY_S)]
@@ -406,7 +406,7 @@ class Simulation:
         ]
 
     def _job(self, agent: Agent) -> None:
-        """Run a job that is due, now or as soon as its gateway runs."""
+        """Run a due job, now or once its gateway runs."""
         agent.next_job += DAY_S
         self._at(agent.next_job, Kind.JOB, agent)
         agent.lead = None

@@ -7,7 +7,7 @@ from ocmt_agent.decisions.sleep_policy import Times
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What an agent costs on a host, in bytes of host memory and in seconds.
+    """An agent's costs on a host, in bytes of host memory and in seconds.
 
     The defaults were measured with openclaw 2026.9.6 on 2 cores (docs/benchmarks.md).
     """
@@ -31,7 +31,7 @@ class HostSize:
 
     @property
     def usable(self) -> int:
-        """Bytes of RAM for agents: without those of the system, Docker and OCMT's servers."""
+        """Bytes of RAM for agents, without the system's, Docker's and OCMT's own."""
         return int(self.ram * 0.95) - 700_000_000
 
 

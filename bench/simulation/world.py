@@ -81,7 +81,7 @@ class Agent:
             state=self.state,
             idle=span(now - self.last_activity),
             until_job=None if self.next_job == NEVER else span(self.next_job - now),
-            # Work that keeps a gateway from suspending counts as a request in flight.
+            # Work for which a gateway refuses to be suspended counts as a request in flight.
             in_flight=self.in_flight or int(self.job_until > now or self.woken_for is not None),
             never_sleeps=False,
             frees=self.ram,
@@ -90,7 +90,7 @@ class Agent:
 
 @dataclass(slots=True)
 class Slots:
-    """Slots for wakes of one kind, and the wakes that wait for one."""
+    """The slots for one kind of wakes, and the wakes that wait for a slot."""
 
     free: int
     waiting: list[tuple[int, int, Agent, int]] = field(default_factory=list)

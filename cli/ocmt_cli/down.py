@@ -1,4 +1,4 @@
-"""`ocmt down`: stop the servers and agents, even after a killed `ocmt up`, and verify it."""
+"""`ocmt down`: stops the servers and agents, even after a killed `ocmt up`, and verifies it."""
 
 import signal
 from dataclasses import replace
@@ -16,7 +16,7 @@ from ocmt_cli.up.run_state import Record, note_record, read_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-# The servers' grace period, then the agents', and some reserve.
+# The servers' grace period, the agents', and some reserve.
 _STOPS_WITHIN_S = 60
 
 
@@ -28,7 +28,7 @@ def down(
     folder = data.resolve()
     record = read_record(folder)
     ran = record is not None and _stop_supervisor(record)
-    # Also without a record: the folder may have been removed while servers were running.
+    # Even without a record, since the folder may have been removed while servers were running.
     ended = end_orphans(folder)
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
@@ -50,7 +50,7 @@ def _stop_supervisor(record: Record) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # Check again now that the pidfd pins the process.
+        # Check again, now that the pidfd pins the process.
         if not record.is_alive():
             return False
         process.send(signal.SIGTERM)

@@ -14,9 +14,9 @@ import httpx2
 from ocmt_cli.failure import CommandFailed
 
 _DEFAULT = "unix:///var/run/docker.sock"
-# For an engine that hangs; a missing one refuses the connection at once.
+# For an engine that hangs; if there is none, the connection is refused at once.
 _ASK_S = 30.0
-# For requests that create, start or stop: they use the disk and wait for each other.
+# For requests that create, start or stop, which use the disk and wait for each other.
 _CHANGE_S = 120.0
 
 
@@ -38,7 +38,7 @@ class Engine:
         local = parts.scheme == "unix"
         self._socket = Path(parts.path) if local else None
         self._http = httpx2.Client(
-            # An empty context: it is never used, and reading the machine's certificates takes long.
+            # An empty context, since it is not used and loading the system's certificates is slow.
             transport=httpx2.HTTPTransport(
                 uds=parts.path if local else None,
                 verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -50,7 +50,7 @@ class Engine:
         )
 
     def version(self) -> str | None:
-        """The engine's version, or `None` when there is no engine. Raises `EngineSlow`."""
+        """The engine's version; `None` if there is no engine. Raises `EngineSlow`."""
         try:
             answer = self.request("GET", "/version")
         except (httpx2.TransportError, OSError):
@@ -58,7 +58,7 @@ class Engine:
         return str(answer.json()["Version"]) if answer.status_code == 200 else None
 
     def cure(self) -> str:
-        """The remedy for an engine that does not answer."""
+        """The cure for an engine that does not answer."""
         path = self._socket
         if path is not None and path.exists() and not os.access(path, os.R_OK | os.W_OK):
             return (
@@ -98,7 +98,7 @@ class Engine:
         return [EngineContainer(item["Id"], item["State"]) for item in answer.json()]
 
     def stop(self, container: EngineContainer, *, grace_s: int) -> None:
-        """Stop a container; unpause a paused one first, since frozen processes get no signal."""
+        """Stop a container; unpause a paused one first, since its processes handle no signals."""
         if container.state == "paused":
             self.request("POST", f"/containers/{container.id}/unpause")
         answer = self.request(
@@ -124,7 +124,7 @@ def _check(answer: httpx2.Response, *, doing: str) -> None:
 
 
 def _knock(path: Path) -> None:
-    """Raise `OSError` if nothing listens on `path`: the HTTP client would leak a socket."""
+    """Raise `OSError` if nothing listens on `path`, since the HTTP client would leak a socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_ASK_S)
         probe.connect(str(path))

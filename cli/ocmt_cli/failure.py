@@ -1,4 +1,4 @@
-"""`CommandFailed`, the error of all commands: a text with the remedy, and an exit code."""
+"""`CommandFailed`, the error of all commands: a text with the cure, and an exit code."""
 
 import errno
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class CommandFailed(Exception):
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn an `OSError` under `folder` into a `CommandFailed` with the remedy."""
+    """Turn an `OSError` below `folder` into a `CommandFailed` with the cure."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,7 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def of_the_machine(error: OSError) -> str:
-    """An `OSError` as a sentence for the operator, with the remedy."""
+    """Explain an `OSError` to the operator, with the cure."""
     where = f" ({error.filename})" if error.filename else ""
     if isinstance(error, BrokenPipeError):
         return (

@@ -14,7 +14,7 @@ from ocmt_cli.failure import CommandFailed, of_the_machine
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A subcommand: the Typer app `attribute` of `module`, and its summary in the overview."""
+    """A subcommand: its Typer app is `attribute` of `module`; `summary` is for the overview."""
 
     summary: str
     module: str
@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(failure))
         return failure.exit_code
     except ModuleNotFoundError as error:
-        # A missing module of an OCMT package is a mistake in the code; a whole package is not
-        # installed yet, when an update of the checkout brought it while servers run.
+        # A missing module of an OCMT package is a bug. A missing package was added by an update of
+        # the checkout while servers run, and is not installed yet.
         if error.name is None or (error.name.startswith("ocmt") and "." in error.name):
             raise
         complain(
@@ -111,7 +111,7 @@ def _run(words: list[str]) -> int:
     try:
         program.main(args=rest, prog_name=f"ocmt {name}", standalone_mode=True)
     except SystemExit as ended:
-        # Typer takes every broken pipe for that of standard output, and exits silently.
+        # Typer takes any broken pipe for that of standard output, and would exit silently.
         if isinstance(ended.__context__, BrokenPipeError) and not reader_is_gone(sys.stdout):
             raise ended.__context__ from None
         raise

@@ -1,4 +1,4 @@
-"""Runs the management server's commands on an installation of this machine."""
+"""Runs the management server's commands for an installation on this machine."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from ocmt_cli.up.servers import management_environment
 
 
 def installation(data: Path) -> tuple[DataFolder, int]:
-    """The installation's data folder and port. Raises `CommandFailed` when there is none."""
+    """The installation's data folder and port. Raises `CommandFailed` if there is none."""
     folder = DataFolder(data.resolve())
     record = read_record(folder.root)
     if record is None:
@@ -26,7 +26,7 @@ def run_management(
 ) -> str | None:
     """Run `python -m ocmt_management WORDS`. Returns its output if `stdout` is a pipe.
 
-    Raises `CommandFailed` with `failed` and that command's error message.
+    Raises `CommandFailed` with `failed` and the command's error message.
     """
     done = subprocess.run(
         [sys.executable, "-m", "ocmt_management", *words, "--env-file", str(data.management_env)],
@@ -36,7 +36,7 @@ def run_management(
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        # Not reached by the terminal's Ctrl-C, which ends `up` only after the link is made.
+        # In its own session, so that Ctrl-C in the terminal ends `up` only after the link is made.
         start_new_session=True,
     )
     if done.returncode != 0:

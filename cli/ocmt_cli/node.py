@@ -1,4 +1,4 @@
-"""Node.js from PyPI; a Node that is installed on the machine is not used."""
+"""Node.js from PyPI. A Node that is installed on the machine is not used."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ def node_binary() -> Path:
 
 
 def npm_program() -> Path:
-    """npm's own program; the wheel's `bin/npm` is a broken link."""
+    """npm's own program, since the wheel's `bin/npm` is a broken link."""
     return _wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def run_node(arguments: Sequence[str | Path], *, folder: Path, doing: str) -> None:
     """Run a Node program in `folder`. Raises `CommandFailed` with its last lines of output."""
-    # Programs that npm starts (and vite) look for `node` on the path.
+    # vite and programs that npm starts look for `node` on PATH.
     path = f"{node_binary().parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     done = subprocess.run(
         [str(node_binary()), *(str(argument) for argument in arguments)],

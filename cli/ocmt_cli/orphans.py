@@ -1,4 +1,4 @@
-"""Finds and ends leftovers of an installation: servers without a supervisor, and agents."""
+"""Finds and ends processes of an installation without a supervisor: servers and agents."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Ended:
 
 def end_orphans(data: Path) -> Ended:
     """End every server and agent of the data folder."""
-    # Servers first: a running one could start an agent again.
+    # Servers first, since a running one could start an agent again.
     servers = processes.find(lambda env: _is_server(env, data))
     left = processes.end(servers, grace_s=_GRACE_S)
     gateways = processes.find(lambda env: is_gateway(env, data))

@@ -1,4 +1,4 @@
-"""Whether a port is free, and which process holds it."""
+"""Checks whether ports are free, and finds the processes that hold them."""
 
 import socket
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _LISTEN = "0A"
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        # Like the servers: a port with connections in TIME_WAIT is free.
+        # As the servers do: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -53,7 +53,7 @@ def _holds(process: Path, inodes: set[str]) -> bool:
 def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> None:
     """Raise `CommandFailed` for the first taken port of `ports` (port → its purpose).
 
-    The first port is the page's; `instead` makes the command that uses a free port in its place.
+    The first port is the page's; `instead` returns the command for another, free port.
     """
     for port, purpose in ports.items():
         if not is_free(port):
@@ -66,7 +66,7 @@ def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> Non
 
 
 def free_base(start: int) -> int:
-    """The first port from `start` on that is free together with the two derived from it."""
+    """The first of `start`, `start` + 100, … that is free with the two ports derived from it."""
     for base in range(start, 64000, 100):
         if all(is_free(port) for port in (base, base + 1000, base + 1001)):
             return base

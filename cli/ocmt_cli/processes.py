@@ -1,7 +1,7 @@
 """Finds and ends processes without ever signalling a reused pid.
 
-A process of OCMT is recognised by its environment and held by a pidfd, which refers to that process
-even after it has ended.
+Processes of OCMT are recognised by their environment and held by pidfds, which refer to the same
+process even after it has ended.
 """
 
 import os
@@ -24,7 +24,7 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """The environment that `pid` was started with; empty if it has ended or is another user's."""
+    """The environment with which `pid` was started; empty if it has ended or is another user's."""
     try:
         raw = (PROC / str(pid) / "environ").read_bytes()
     except OSError:
@@ -69,7 +69,7 @@ def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
             process = Process(int(entry.name))
         except ProcessLookupError:
             continue
-        # Check again now that the pidfd pins it: the pid may have been reused before.
+        # Check again, now that the pidfd pins it, since the pid may have been reused.
         if is_ours(environment(process.pid)):
             found.append(process)
         else:
@@ -78,7 +78,7 @@ def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
 
 
 def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
-    """Send SIGTERM to all, then SIGKILL. Returns the pids of those that are still running."""
+    """Send SIGTERM to all, then SIGKILL after `grace_s` seconds. Returns the pids still running."""
     remaining = list(processes)
     for sig, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         for process in remaining:
@@ -101,7 +101,7 @@ def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
 
 
 def thaw(process: Process) -> None:
-    """Resume a process that is stopped or in a frozen control group, so that it gets signals."""
+    """Resume a process that is stopped or in a frozen control group, so that it handles signals."""
     process.send(signal.SIGCONT)
     try:
         lines = (PROC / str(process.pid) / "cgroup").read_text(encoding="utf-8").splitlines()

@@ -10,9 +10,9 @@ from ocmt_common.console import say
 
 
 def run_together(steps: Mapping[str, Callable[[], None]]) -> None:
-    """Run independent steps in parallel, showing each one's name and duration.
+    """Run independent steps in parallel, and show the name and duration of each.
 
-    All run to their end; then the first failure is raised.
+    If any fail, raises the first failure once all steps have ended.
     """
     if not steps:
         return

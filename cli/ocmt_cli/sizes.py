@@ -7,7 +7,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_size(text: str) -> int:
-    """Parse a size, in bytes; units are powers of 1024, as is usual. Raises `ValueError`."""
+    """Parse a size to bytes; units are powers of 1024. Raises `ValueError`."""
     found = _SIZE.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a size. Write it like 64M, 32G or 8GB.")
@@ -15,7 +15,7 @@ def parse_size(text: str) -> int:
 
 
 def show_size(size_bytes: float) -> str:
-    """A size as text, such as `31.5 GB` or `64 MB`; units are powers of 1024."""
+    """Format a size, such as `31.5 GB` or `64 MB`; units are powers of 1024."""
     mb = size_bytes / 1024**2
     if mb >= 1024:
         return f"{mb / 1024:.1f}".removesuffix(".0") + " GB"

@@ -50,7 +50,7 @@ def status(
 
 
 def collect(data: DataFolder) -> dict[str, Any]:
-    """The status as JSON values; `running` is false when this data folder is not in use."""
+    """The status as JSON values; `running` is false if the data folder is not in use."""
     record = read_record(data.root)
     if record is None or not record.is_alive():
         return {
@@ -102,7 +102,7 @@ def memory_by_user(data: Path) -> dict[str, int]:
     """User id → resident bytes of the gateway and its descendants (the process runtime only)."""
     found: dict[str, int] = {}
     for process in processes.find(lambda env: is_gateway(env, data)):
-        # A process may have ended since: a gateway starts programs all the time.
+        # The process may have ended, since gateways start short programs all the time.
         if state := processes.environment(process.pid).get("OPENCLAW_STATE_DIR"):
             user = Path(state).parent.name
             found[user] = found.get(user, 0) + (processes.resident_bytes(process.pid) or 0)
@@ -141,7 +141,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def agent_memory(agent: dict[str, Any]) -> str:
-    """An agent's memory as the agent server measured it, else its processes' resident memory."""
+    """An agent's memory as the agent server measured it, or its processes' resident memory."""
     memory = agent.get("memory")
     if memory is None:
         return f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""
@@ -197,7 +197,7 @@ def _sleepers_stay(memory: dict[str, Any], swap_free: int) -> Iterable[str]:
 
 
 def _story(agent: dict[str, Any]) -> Iterable[str]:
-    """The reason for an agent's state, and its next wake, if the server sends them."""
+    """The reason for an agent's state and its next wake, if the server sends them."""
     if agent.get("because"):
         yield agent["because"]
     if agent.get("nextWakeAt"):

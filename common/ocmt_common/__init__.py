@@ -1,1 +1,1 @@
-"""Code that the servers and the command share, free of any server's domain."""
+"""Code that the servers and the command share, independent of any server's domain."""

@@ -48,7 +48,7 @@ class Command(Wire):
 
 
 class ProvisionRequest(Command):
-    """`POST /api/containers`. Repeating it changes nothing; a new token replaces the old one."""
+    """`POST /api/containers`. Idempotent; a new token replaces the old one."""
 
     user_id: UserId
     agent_token: str = Field(min_length=16, max_length=512, pattern=r"^[A-Za-z0-9._~-]+$")
@@ -60,10 +60,37 @@ class HibernateRequest(Command):
 
 
 class ToolsVersionRequest(Command):
-    """`PUT /api/containers/{userId}/tools-version`. May be repeated; wakes no agent."""
+    """`PUT /api/containers/{userId}/tools-version`. Idempotent; does not wake the agent."""
 
     version: int = Field(ge=0, lt=2**53)
-    """Another one than before makes the agent list its tools again."""
+    """A version other than the last makes the agent list its tools again."""
+
+
+class ModelApi(StrEnum):
+    """The shape of an agent's requests to its model; the values are OpenClaw's names."""
+
+    CHAT_COMPLETIONS = "openai-completions"
+    RESPONSES = "openai-responses"
+    MESSAGES = "anthropic-messages"
+
+
+class AgentModel(Command):
+    """`PUT /api/containers/{userId}/model`: what an agent has to know of its user's model.
+
+    May be repeated; wakes no agent. The default is right for every model, without thinking and
+    pictures.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+    api: ModelApi = ModelApi.CHAT_COMPLETIONS
+    name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._:/@+-]*\z")] = ""
+    """The provider's name of a model that thinks, by which OpenClaw knows how. It gets into the
+    configuration, where `${…}` is replaced."""
+    reasoning: bool = False
+    images: bool = False
 
 
 class MemoryFigures(Wire):
@@ -110,17 +137,19 @@ class Container(Wire):
     next_wake_at: datetime | None = None
     """The next planned wake, for a scheduled job or office hours."""
     failure: str | None = None
-    """Why the agent is `failed`, and the remedy; `None` otherwise."""
+    """Why the agent is `failed`, and the cure; `None` otherwise."""
     memory: MemoryFigures | None = None
-    """`None` if the agent has no processes, or none that are visible on its host."""
+    """`None` if the agent has no processes that are visible on its host."""
     disabled: bool = False
     """Kept stopped by order until it is enabled."""
     paused_memory: PausedMemory | None = None
     """Where a paused agent's memory is; `None` if it is not paused or not measured yet."""
     disk: DiskFigures | None = None
-    """`None` until it was measured."""
+    """`None` until it is measured."""
     warning: str | None = None
     """A warning to its user, with the remedy, such as that its disk is nearly full."""
+    model: AgentModel | None = None
+    """What its configuration says of its model; `None` if the agent server is an older one."""
 
 
 class Actor(StrEnum):
@@ -154,6 +183,7 @@ ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 """`HH:MM`, 24 hours."""
 PolicyMs = Annotated[int, Field(ge=1000, le=31_536_000_000)]
 """Milliseconds from a second to a year."""
+HeartbeatMinutes = Annotated[int, Field(ge=5, le=1440)]
 
 
 class OfficeHours(Command):
@@ -199,15 +229,93 @@ class AgentPolicy(Command):
     never_sleep: bool = False
     """Stay awake regardless of idle time and the host's memory; only orders hibernate it."""
     office_hours: OfficeHours | None = None
-    """Wake when these hours begin, and stay awake in them; outside, sleep as usual."""
+    """Wake when these hours begin and stay awake during them; outside, sleep as usual."""
     max_awake_ms: PolicyMs | None = None
     """Longest time awake in a row; then it sleeps as soon as it has no work in progress."""
+    heartbeat_minutes: HeartbeatMinutes | None = None
+    """How often it takes a turn by itself, for which it is woken; `None`: never."""
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:
         if self.never_sleep and self.max_awake_ms is not None:
             raise ValueError("neverSleep and maxAwakeMs contradict each other; set one of them")
         return self
+
+
+class JobKind(StrEnum):
+    """What a scheduled job does."""
+
+    TURN = "turn"
+    """A turn of the agent's, with a message as its task."""
+    EVENT = "event"
+    """A note for the agent's next turn."""
+    PROGRAM = "program"
+    """A command or a script."""
+    HEARTBEAT = "heartbeat"
+
+
+class Job(Wire):
+    """A scheduled job of an agent, as its gateway lists it. Its texts are the agent's."""
+
+    id: str
+    name: str
+    kind: JobKind
+    task: str
+    """The message, note or command; shortened, and empty for a heartbeat."""
+    enabled: bool
+    editable: bool
+    """False for the jobs that OpenClaw keeps by itself."""
+    cron: str | None = None
+    """A cron expression; else `every_ms` or `at` is set, or none of the three for a trigger."""
+    time_zone: str | None = None
+    every_ms: int | None = None
+    at: str | None = None
+    running: bool = False
+    next_run_at: datetime | None = None
+    last_run_at: datetime | None = None
+    last_status: str | None = None
+    """`ok`, `error` or `skipped`."""
+    last_error: str | None = None
+
+
+class Jobs(Wire):
+    """`GET /api/containers/{userId}/jobs`."""
+
+    jobs: list[Job]
+
+
+class JobChange(Command):
+    """`PATCH /api/containers/{userId}/jobs/{jobId}`."""
+
+    enabled: bool
+
+
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_:@-]{0,127}$")]
+
+
+class FileKind(StrEnum):
+    FILE = "file"
+    FOLDER = "folder"
+    OTHER = "other"
+    """A link, or a name that cannot be sent back; it cannot be opened."""
+
+
+class FileEntry(Wire):
+    """One entry of a folder in an agent's workspace. The name is the agent's."""
+
+    name: str
+    kind: FileKind
+    size: int | None = None
+    """Bytes of a file."""
+    changed_at: datetime | None = None
+
+
+class FileListing(Wire):
+    """`GET /api/containers/{userId}/files`: folders first, then by name."""
+
+    entries: list[FileEntry]
+    more: bool
+    """Whether the folder has more entries than these."""
 
 
 class StateEvent(Wire):
@@ -232,7 +340,7 @@ class StateEvent(Wire):
 
 
 class EventHistory(Wire):
-    """`GET /api/containers/{userId}/events`: a page of events, and the present state's reason."""
+    """`GET /api/containers/{userId}/events`: a page of events, and the current state's reason."""
 
     events: list[StateEvent]
     """Oldest first."""
@@ -272,10 +380,10 @@ class HostFigures(Wire):
 
 
 class MemoryHealth(Wire):
-    """The means to save memory that are in use on this host; all are optional."""
+    """The mechanisms that save memory on this host; all are optional."""
 
     reclaim: str | None
-    """The driver that reclaims paused agents' memory; `None` if this host offers none."""
+    """The driver that reclaims paused agents' memory; `None` if this host has none."""
     swap_disk: bool
     zram: bool
     zswap: bool
@@ -287,7 +395,7 @@ class MemoryHealth(Wire):
     """Bytes of free swap below which agents are stopped, longest idle first; `None`: by time."""
     host: HostFigures
     advice: list[str] = Field(default_factory=list)
-    """How to save more memory, a sentence each; these are not problems."""
+    """How to save more memory, a sentence each. These are not problems."""
 
 
 class SparesHealth(Wire):
@@ -317,12 +425,47 @@ class AgentServerHealth(Wire):
     hibernation: HibernationCounts
     runtime: str
     problems: list[str] = Field(default_factory=list)
-    """What is wrong, with the remedy, a sentence each; empty when `status` is `ok`."""
+    """What is wrong and the cure, a sentence each; empty if `status` is `ok`."""
     version: str = "unknown"
     memory: MemoryHealth | None = None
     spares: SparesHealth | None = None
     tls: TlsHealth | None = None
     """`None` when management is on the same host."""
+
+
+class HostSample(Wire):
+    """The host's memory at one time, in bytes, and its agents by state."""
+
+    at: datetime
+    total: int
+    available: int
+    swap: int
+    swap_free: int
+    agents: HibernationCounts
+
+
+class WakeSample(Wire):
+    user_id: str
+    at: datetime
+    from_state: HibernationState | None
+    """The state before `waking`; `None` if it is not known."""
+    who: Actor | None
+    duration_ms: float
+
+
+class RefusedWake(Wire):
+    user_id: str
+    at: datetime
+    why: str
+    """`memory`: none was free; `queue`: too many wakes waited."""
+
+
+class HostDay(Wire):
+    """`GET /api/host`: the last 24 hours of the host, each list oldest first."""
+
+    samples: list[HostSample]
+    wakes: list[WakeSample]
+    refused: list[RefusedWake]
 
 
 PackageName = Annotated[
@@ -355,7 +498,7 @@ class ToolServerDefinition(Command):
     environment: dict[VariableName, VariableValue] = Field(
         default_factory=dict, max_length=32, repr=False
     )
-    """Has the user's credential. In memory and in the container only; part of no answer."""
+    """Has the user's credential, so it is only in memory and the container, and in no response."""
 
     @field_validator("environment")
     @classmethod
@@ -373,7 +516,7 @@ class ToolServerState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     FAILED = "failed"
-    """Could not be installed or started, or ended by itself; a later call tries again."""
+    """Could not be installed or started, or ended by itself; a later call retries."""
 
 
 class ToolServer(Wire):
@@ -384,7 +527,7 @@ class ToolServer(Wire):
     version: str
     state: ToolServerState
     reason: str | None = None
-    """Why it is `failed`, and the remedy."""
+    """Why it is `failed`, and the cure."""
     last_output: list[str] = Field(default_factory=list)
-    """The last lines of its standard error, without its credential. Written by the package."""
+    """The last lines of its standard error, without its credential. The text is the package's."""
     running_since: datetime | None = None

@@ -1,4 +1,4 @@
-"""Replaces whole files atomically: a reader finds the old file or the new one, never a part.
+"""Replaces whole files atomically: a reader sees the old file or the new one, never a part.
 
 Standard library only: the command sends it to hosts (`ocmt_cli.deploy.program`).
 """
@@ -15,7 +15,7 @@ from typing import IO
 def replace_file(
     path: Path, content: str | bytes, *, mode: int = 0o600, durable: bool = True
 ) -> None:
-    """Replace `path` by a file with this content, text as UTF-8. Raises `OSError`.
+    """Replace `path` with a file with this content; text is encoded as UTF-8. Raises `OSError`.
 
     See `replacing_file` for `mode` and `durable`.
     """
@@ -25,12 +25,12 @@ def replace_file(
 
 @contextmanager
 def replacing_file(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[IO[bytes]]:
-    """An empty draft beside `path`, which replaces it at the end of the block.
+    """Yield an empty draft beside `path`, which replaces `path` at the end of the block.
 
-    If the block raises, the draft is removed and `path` stays as it was. A symbolic link at `path`
-    is replaced and not followed. `durable`: a power cut afterwards does not lose the new file. That
-    costs two waits for the disk, so pass false for a file that is of no use after a reboot. Safe to
-    use from several threads and processes for one path: the last one to end wins.
+    If the block raises, the draft is removed and `path` is unchanged. A symbolic link at `path` is
+    replaced, not followed. `durable` files survive a power cut, which takes two waits for the disk:
+    pass `False` for a file that is useless after a reboot. Several threads and processes may
+    replace one path concurrently; the last to end wins.
     """
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
         try:
@@ -48,9 +48,9 @@ def replacing_file(path: Path, *, mode: int = 0o600, durable: bool = True) -> It
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove the drafts of `path` that killed processes left.
+    """Remove drafts of `path` that killed processes left behind.
 
-    Worth it for large files. The caller makes sure that nothing else is replacing `path`.
+    Useful for large files. The caller ensures that nothing else is replacing `path`.
     """
     for one in path.parent.iterdir():
         if one.name.startswith(f".{path.name}."):

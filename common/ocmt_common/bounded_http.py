@@ -1,7 +1,7 @@
-"""Bounds on a request's head and on the time it takes, for every listener.
+"""Limits on a request's head and on the time it takes, for every listener.
 
 uvicorn with httptools has none: endless headers would fill the memory before authentication, and a
-connection with an endless head or body would stay open for ever. The limit on a body's size depends
+connection with an endless head or body would stay open forever. The limit on a body's size depends
 on the route (`web.BodyLimitMiddleware`).
 """
 
@@ -35,10 +35,10 @@ class _Incomplete(Enum):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol within `RequestBounds`; for `uvicorn.Config(http=…)`.
+    """uvicorn's HTTP protocol with `RequestBounds`, for `uvicorn.Config(http=…)`.
 
-    A WebSocket's upgrade request is bounded too. Each connection has one timer that re-arms itself,
-    so that a request needs neither a timer nor a reading of the clock.
+    The limits also apply to a WebSocket's upgrade request. Each connection has one timer that
+    re-arms itself, so that a request needs neither a timer nor a reading of the clock.
     """
 
     bounds = RequestBounds()
@@ -152,9 +152,9 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer, if no answer has begun, and close after the client had time to read it.
+        """Answer with `problem` if no response has begun, and close once the client could read it.
 
-        Closing at once, with unread bytes, would reset the connection and lose the answer, so
+        Closing at once, with unread bytes, would reset the connection and lose the response, so
         incoming bytes are discarded for a moment first.
         """
         self._refused = problem
@@ -163,7 +163,7 @@ class BoundedHttp(HttpToolsProtocol):
         cycle = self.cycle
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
         if cycle is not None:
-            # So that the application writes no more.
+            # Keep the application from writing.
             cycle.disconnected = True
             cycle.waiting_for_100_continue = False
             cycle.message_event.set()
@@ -181,4 +181,4 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class RequestRefused(Exception):
-    """Raised to stop the parsing of a head whose request has already been answered."""
+    """Raised to stop parsing a head whose request has already been answered."""

@@ -1,8 +1,8 @@
-"""Reads JSON of tenants and peers without blocking the event loop for long.
+"""Reads untrusted JSON without blocking the event loop for long.
 
-Parsing takes time on the one loop that serves all users, and Python's objects take ten times the
-bytes. So values that are only passed on are not parsed (`members` skips over them, at about a
-millisecond per megabyte), and parsed input is limited by its number of values.
+Parsing takes time on the loop that serves all users, and Python's objects take ten times the bytes.
+So values that are only passed on are not parsed (`members` skips them, at about a millisecond per
+megabyte), and the number of values in parsed input is limited.
 """
 
 import re
@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 MOST_VALUES = 50_000
-"""Parsing this many takes a few milliseconds. A history of 200 long messages has half as many."""
+"""Parsing so many takes a few milliseconds. A history of 200 long messages has half as many."""
 MOST_MEMBERS = 200
 _MOST_MENDED = 10_000
 
-# An escaped lone surrogate, which JavaScript writes when it cuts a text inside a character.
+# An escaped lone surrogate, which JavaScript writes if it cuts a string inside a character.
 _SURROGATES = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?"
     rb"|\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -50,9 +50,9 @@ def read(text: Json) -> Any:
 
 
 def members(text: Json) -> dict[str, msgspec.Raw]:
-    """An object's members as unparsed JSON; the last one of those with the same name.
+    """An object's members as unparsed JSON; of duplicate names, the last.
 
-    Raises `NotJson`, or `TooComplex` for more than `MOST_MEMBERS`. Strings in the members are not
+    Raises `NotJson`, or `TooComplex` for over `MOST_MEMBERS`. The members' strings are not
     validated; `read` does that.
     """
     count = 0
@@ -69,7 +69,7 @@ def members(text: Json) -> dict[str, msgspec.Raw]:
 
 
 def write(value: dict[str, Any]) -> bytes:
-    """`value` as JSON; members from `members` are copied unchanged."""
+    """Serialise `value`; values from `members` are copied unchanged."""
     return msgspec.json.encode(value)
 
 
@@ -91,10 +91,10 @@ def _decode(data: bytes | bytearray | memoryview, kind: Any, hook: Any) -> Any:
 
 
 def mended(data: bytes) -> bytes | None:
-    """`data` with lone surrogates replaced by U+FFFD; `None` when there are none.
+    """`data` with lone surrogates replaced by U+FFFD; `None` if there are none.
 
     JSON allows them and JavaScript writes them, but they are not valid text, and most decoders
-    refuse them.
+    reject them.
     """
     pieces: list[bytes] = []
     end = 0
@@ -112,7 +112,7 @@ def mended(data: bytes) -> bytes | None:
 
 
 def _separators(data: bytes | bytearray | memoryview) -> int:
-    """An upper bound on the number of values: separators in strings count too."""
+    """An upper bound on the number of values, since it also counts separators in strings."""
     whole = data if isinstance(data, bytes | bytearray) else bytes(data)
     return len(whole) - len(whole.translate(None, b"{[,"))
 

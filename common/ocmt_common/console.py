@@ -1,7 +1,8 @@
-"""Output for the operator: text that is safe for a terminal.
+"""Prints text that is safe for a terminal.
 
-Every printed line passes `printable`: much of the text comes from servers, containers, upstream
-commits and hosts, and a terminal acts on control characters. A test rejects other ways to print.
+Every printed line passes through `printable`, since much text comes from servers, containers,
+upstream commits and hosts, and terminals act on control characters. A test rejects other ways to
+print.
 """
 
 import json
@@ -17,7 +18,7 @@ _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 def printable(text: str, *, colours: bool = False) -> str:
     """`text` with invisible characters escaped, except newlines and tabs.
 
-    These are C0 and C1 controls, and characters that reorder or hide text. `colours` keeps colour
+    These are C0 and C1 controls and characters that reorder or hide text. `colours` keeps colour
     sequences, for text of the command itself and of programs that it runs.
     """
     text = text.replace("\r\n", "\n")
@@ -40,7 +41,7 @@ def complain(text: str) -> None:
 
 
 def say_json(document: Any) -> None:
-    """Print a command's result as JSON, escaped where the terminal needs it."""
+    """Print a command's result as JSON, escaped if the terminal requires it."""
     readable = json.dumps(document, indent=2, ensure_ascii=False)
     if printable(readable) != readable or _encodable(sys.stdout, readable) != readable:
         readable = json.dumps(document, indent=2).replace("\x7f", "\\u007f")
@@ -71,7 +72,7 @@ def _put(stream: TextIO | None, text: str) -> None:
 
 
 def give_up_output() -> None:
-    """Discard buffered standard output, which Python would fail to flush at exit."""
+    """Discard buffered standard output that cannot be written and would fail Python's exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -83,6 +84,6 @@ def _discard(stream: TextIO) -> None:
 
 
 def _encodable(stream: TextIO | None, text: str) -> str:
-    """`text` with characters escaped that the stream's encoding lacks."""
+    """Escape the characters of `text` that the stream's encoding lacks."""
     encoding = (stream and stream.encoding) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -11,11 +11,11 @@ USER_LABEL = "ocmt.user"
 INSTANCE_LABEL = "ocmt.instance"
 SPEC_LABEL = "ocmt.spec"
 TOOLS_LABEL = "ocmt.tools"
-"""On tool servers' containers in place of `INSTANCE_LABEL`: they are no agents."""
+"""Replaces `INSTANCE_LABEL` on tool servers' containers, which are no agents."""
 
 
 def instance_id(agents: Path) -> str:
-    """The id of one of the agent servers that share an engine, derived from its agents' folder."""
+    """An id of an agent server, derived from its agents' folder: several may share an engine."""
     return hashlib.sha256(str(agents.resolve()).encode()).hexdigest()[:12]
 
 
@@ -25,7 +25,7 @@ def instance_label(agents: Path) -> str:
 
 
 def tools_label(agents: Path) -> str:
-    """`name=value` of the label of every tool server's container of these agents."""
+    """The label, as `name=value`, of every tool server's container of these agents."""
     return f"{TOOLS_LABEL}={instance_id(agents)}"
 
 

@@ -1,7 +1,7 @@
-"""Reads `.env` files: a literal `NAME=value` per line; any other line is refused.
+"""Reads `.env` files: a literal `NAME=value` per line; any other line is an error.
 
-A line skipped silently would be a setting without effect, and `${…}` in a password must not be
-expanded.
+A line that is skipped silently would be a setting without effect, and `${…}` in a password must not
+be expanded.
 """
 
 from io import StringIO
@@ -11,13 +11,13 @@ from dotenv.parser import parse_stream
 
 
 class EnvFileError(Exception):
-    """The file cannot be used. `str()` has a line per mistake, without values."""
+    """The file cannot be used. `str()` has one line per mistake, without values."""
 
 
 def read_env_file(file: Path, *, called: Path | None = None) -> dict[str, str]:
-    """The settings in `file`; empty when it does not exist. Raises `EnvFileError`.
+    """The settings in `file`; empty if it does not exist. Raises `EnvFileError`.
 
-    `called` is the path to show to the operator when `file` is a copy.
+    `called` is the path to show to the operator if `file` is a copy.
     """
     name = called or file
     try:

@@ -1,6 +1,6 @@
-"""A lock between processes that never goes stale: the kernel releases it with its last holder.
+"""A lock between processes that never goes stale: the kernel releases it when its holders end.
 
-The lock is on an open file (flock(2)), so a child that inherits the descriptor holds it too.
+The lock is on an open file (flock(2)), so a child that inherits the descriptor holds it, too.
 Standard library only: the command sends this to hosts (`ocmt_cli.deploy.program`).
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class FileLock:
-    """A held lock, and the context manager that releases it: garbage collection does not."""
+    """A held lock. Use it as a context manager: garbage collection does not release it."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

@@ -1,7 +1,7 @@
-"""The frames of OpenClaw's gateway protocol, as both servers write them.
+"""The frames of OpenClaw's gateway protocol that both servers write.
 
-Shapes from OpenClaw's page `gateway/protocol/transport.md`; OpenClaw versions the protocol. Frames
-have `type` and `id` first, so that the proxy recognises most of them without parsing.
+Source: OpenClaw's page `gateway/protocol/transport.md`; the protocol has a version. Frames begin
+with `type` and `id`, so that the proxy recognises most of them without parsing.
 """
 
 import json
@@ -30,7 +30,7 @@ def answer(request_id: str, payload: dict[str, Any]) -> str:
 
 
 def refusal(request_id: str, message: str, *, retry_after_s: int | None = None) -> str:
-    """The gateway's error for a call to be retried later."""
+    """The gateway's error response to a call that may be retried later."""
     error: dict[str, Any] = {"code": "UNAVAILABLE", "message": message, "retryable": True}
     if retry_after_s is not None:
         error["retryAfterMs"] = retry_after_s * 1000
@@ -38,7 +38,7 @@ def refusal(request_id: str, message: str, *, retry_after_s: int | None = None) 
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """A member of a parsed frame; empty unless it is a JSON object: frames may hold anything."""
+    """`value` if it is a JSON object, else an empty one, since frames may hold anything."""
     return value if isinstance(value, dict) else {}
 
 

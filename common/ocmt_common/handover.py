@@ -1,11 +1,12 @@
 """Replaces a running server without losing requests.
 
-Both releases share a listening socket that systemd (or the deploy's holder) opens and passes on
-with the LISTEN_FDS protocol, so pending connections are accepted by either release. A new release
-starts in *standby*: it answers on its readiness socket, and accepts from the shared socket once
-`current` points at it. `SIGUSR1` makes it read `current` again.
+Both releases share a listening socket, which systemd (or the deploy's holder) opens and passes on
+with the LISTEN_FDS protocol, so either release accepts pending connections. A new release starts in
+*standby*: it answers on its readiness socket, and accepts from the shared socket once `current`
+points to it. `SIGUSR1` makes it read `current` again.
 
-Outside of a release (a checkout, `./ocmt up`) none of this is set, and a server opens its own port.
+Outside of a release (in a checkout, with `./ocmt up`), none of this applies, and a server opens its
+own port.
 """
 
 import asyncio
@@ -28,9 +29,9 @@ RELEASE_DIR = "OCMT_RELEASE_DIR"
 GATE_SOCKET = "OCMT_GATE_SOCKET"
 DRAIN_S = "OCMT_DRAIN_S"
 _FIRST_FD = 3
-# Longer than a request needs to arrive on a new connection, so that none is dropped unread.
+# Longer than a request takes to arrive on a new connection, so that none is dropped unread.
 _LAME_DUCK_S = 1.0
-# For clients that have connected but not written yet, and preconnections.
+# For clients that have connected but not written yet, such as preconnections of browsers.
 _FIRST_REQUEST_S = 5.0
 _LOOK_EVERY_S = 0.05
 _BACKLOG = 1024
@@ -44,14 +45,14 @@ def release_dir(environ: Mapping[str, str] | None = None) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What the service manager passed on: the shared listeners, readiness socket and release."""
+    """What the service manager passes on: the shared listeners, readiness socket and release."""
 
     listeners: Mapping[str, int]
     """Name → file descriptor; the names are FileDescriptorName= of the socket units."""
     gate: Path | None
     release: Path | None
     drain_s: float | None = None
-    """Seconds that a replaced release may take to finish its requests; `None`: the default."""
+    """Seconds that a replaced release may take to finish its requests; `None` for the default."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Handover":
@@ -67,7 +68,7 @@ class Handover:
                 os.set_inheritable(_FIRST_FD + index, False)
         gate = given.get(GATE_SOCKET)
         if gate:
-            # Handled from the start, since the signal's default would end the process.
+            # Handled from the start, since the signal's default action ends the process.
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         drain = given.get(DRAIN_S)
         return cls(
@@ -82,7 +83,7 @@ class Handover:
         return otherwise_s if self.drain_s is None else max(1, round(self.drain_s))
 
     def listener(self, name: str) -> socket.socket | None:
-        """The shared listener `name`; `None` when none was passed on."""
+        """The shared listener `name`; `None` if none was passed on."""
         if name not in self.listeners:
             return None
         listener = socket.socket(fileno=os.dup(self.listeners[name]))
@@ -92,13 +93,13 @@ class Handover:
 
     @property
     def admitted(self) -> bool:
-        """Whether `current` points at this release; true outside of a release."""
+        """Whether `current` points to this release; true outside of a release."""
         if self.release is None or self.gate is None:
             return True
         return (self.release.parent.parent / "current").resolve() == self.release.resolve()
 
     async def admission(self) -> None:
-        """Wait until `current` points at this release."""
+        """Wait until `current` points to this release."""
         if self.admitted:
             return
         loop = asyncio.get_running_loop()
@@ -128,9 +129,9 @@ class Handover:
 class HandoverServer(uvicorn.Server):
     """A uvicorn server that accepts once its release is admitted, and drains when it is stopped.
 
-    A request on a connection accepted just before that would be dropped unread. So the server
-    stops accepting, but serves for a second more, with `Connection: close`, and for up to 5 s while
-    a connection has had no request yet.
+    A request on a connection that was just accepted would be dropped unread. So the server stops
+    accepting but serves for another second, with `Connection: close`, and for up to 5 s while a
+    connection has had no request yet.
     """
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
@@ -145,7 +146,7 @@ class HandoverServer(uvicorn.Server):
     async def serve_on(
         self, listener: socket.socket, *, for_host: HostListener | None = None
     ) -> None:
-        """Serve `listener`, and `for_host` if given, until the server stops; then close both."""
+        """Serve `listener`, and `for_host` if given, until the server stops, and close them."""
         self._listener = listener
         self._for_host = for_host
         with listener, for_host.listener if for_host else contextlib.nullcontext():
@@ -219,7 +220,7 @@ class HandoverServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _first_requests(self) -> None:
-        """Wait, for a limited time, until every connection has had a request."""
+        """Wait for a limited time until every connection has had a request."""
         connections = self.server_state.connections
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._first_request_s):
@@ -235,8 +236,8 @@ def _is_unused(connection: object) -> bool:
 async def standby(handover: Handover, version: str) -> bool:
     """Answer only on the readiness socket until the release is admitted.
 
-    Returns `False` if the server is stopped first. For a server that cannot run beside the previous
-    release. Call this after every start-up step that does not need that release's data.
+    For a server that cannot run beside the previous release: call this after all startup steps that
+    do not need that release's data. Returns `False` if the server is stopped first.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -261,7 +262,7 @@ async def standby(handover: Handover, version: str) -> bool:
 
 
 class _Gate(HandoverServer):
-    """Serves the readiness socket only, and leaves signals to the process."""
+    """Serves only the readiness socket, and leaves signals to the process."""
 
     def __init__(self, config: uvicorn.Config, handover: Handover) -> None:
         super().__init__(config, handover)
@@ -277,7 +278,7 @@ class _Gate(HandoverServer):
 
 
 def notify_ready() -> None:
-    """Notify systemd (`Type=notify`) that the process serves, or answers in standby."""
+    """Notify systemd (`Type=notify`) that the process serves or is in standby."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

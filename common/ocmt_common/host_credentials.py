@@ -6,8 +6,8 @@ host.pem   the host's private key, then its certificate
 ca.pem     the installation's CA
 tokens     a line each: management sends the first, the agent server accepts all
 
-A running server reads changed files again, so that certificates, tokens and the CA are replaced
-without a restart: open connections stay, and new ones use the new files alone.
+A running server reads changed files again, so that certificates, tokens and the CA can be replaced
+without a restart: open connections stay, and new ones use only the new files.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"[!-~]{32,}")
 
 
 class CredentialsError(SettingsError):
-    """The folder cannot be used. `str()` has the file and the remedy, and no secret."""
+    """The folder cannot be used. `str()` names the file and the cure, without secrets."""
 
 
 def role_name(role: str) -> str:
@@ -52,7 +52,7 @@ def role_name(role: str) -> str:
 
 
 def has_role(certificate: Mapping[str, Any] | None, role: str) -> bool:
-    """Whether a peer's certificate (from `SSLSocket.getpeercert`) is of a host with `role`."""
+    """Whether a peer's certificate (`SSLSocket.getpeercert`) is for a host with `role`."""
     return ("URI", role_name(role)) in (certificate or {}).get("subjectAltName", ())
 
 
@@ -62,7 +62,7 @@ def token_id(token: str) -> str:
 
 
 def tokens_of(text: str) -> tuple[str, ...]:
-    """The tokens of a `tokens` file. Raises `ValueError` unless it has one, and only tokens."""
+    """Parse a `tokens` file. Raises `ValueError` if it is empty or has an invalid token."""
     tokens = tuple(text.split())
     if not tokens or not all(map(_TOKEN.fullmatch, tokens)):
         raise ValueError("must have a token of 32 or more characters on each line")
@@ -84,9 +84,9 @@ class _Files:
 
 
 class _Replaceable(ssl.SSLContext):
-    """A context that makes each new connection with `latest`, which can be replaced.
+    """A context that delegates each new connection to `latest`, which can be replaced.
 
-    Servers and clients keep their context, and a CA cannot be removed from one.
+    Needed since servers and clients keep their context, and no CA can be removed from a context.
     """
 
     latest: ssl.SSLContext
@@ -99,7 +99,7 @@ class _Replaceable(ssl.SSLContext):
 
 
 class HostCredentials:
-    """The loaded folder: TLS contexts for both directions, and the tokens. See `followed`."""
+    """The folder's content: TLS contexts for both directions, and the tokens. See `followed`."""
 
     def __init__(self, folder: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
         """Load and check the files in `folder`. Raises `CredentialsError`."""
@@ -121,7 +121,7 @@ class HostCredentials:
 
     @property
     def why_invalid(self) -> str:
-        """Why this host's own certificate is not valid now, with the remedy; "" if it is."""
+        """Why this host's own certificate is not valid now, with the cure; "" if it is valid."""
         now, files = self._now(), self._files
         if now >= files.ends_at:
             return f"expired on {files.ends_at:%Y-%m-%d}; run `./ocmt renew`"
@@ -152,7 +152,7 @@ class HostCredentials:
     def refresh(self) -> bool:
         """Read the files again. Returns whether they changed. Raises `CredentialsError`.
 
-        Invalid files change nothing.
+        If the files are invalid, the current ones stay in use.
         """
         texts = _read(self._folder)
         if texts == self._files.texts:
@@ -217,7 +217,7 @@ def _context(side: int, folder: Path, issuers: Iterable[x509.Certificate]) -> ss
 
 
 def _no_password() -> Never:
-    """Fail for an encrypted key, where OpenSSL would prompt for a password."""
+    """Raise for an encrypted key, for which OpenSSL would prompt for a password."""
     raise ValueError
 
 
@@ -241,7 +241,7 @@ def _checked(folder: Path, texts: _Texts) -> _Files:
     if not any(_issued(certificate, by=issuer) for issuer in issuers):
         raise _wrong(folder / HOST_FILE, f"was not issued by the CA in {CA_FILE} beside it")
     server = _context(ssl.PROTOCOL_TLS_SERVER, folder, issuers)
-    # Off: a resumed session does not check the certificate.
+    # No session tickets, since a resumed session does not check the certificate.
     server.num_tickets = 0
     client = _context(ssl.PROTOCOL_TLS_CLIENT, folder, issuers)
     return _Files(texts, tokens, begins_at, ends_at, server, client)

@@ -16,7 +16,7 @@ HANDSHAKE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class HostListener:
-    """A listener that `HandoverServer.serve_on` serves in addition to its plain one."""
+    """A TLS listener that `HandoverServer.serve_on` serves in addition to its plain one."""
 
     listener: socket
     config: uvicorn.Config
@@ -25,9 +25,10 @@ class HostListener:
 
 
 def only_from(role: str) -> type[BoundedHttp]:
-    """An HTTP protocol that refuses peers whose certificate lacks `role`.
+    """An HTTP protocol class that refuses peers whose certificate lacks `role`.
 
-    Checked once per connection; a WebSocket's upgrade is refused like any request.
+    The certificate is checked once per connection. A WebSocket's upgrade is refused like any
+    request.
     """
 
     class OnlyFrom(BoundedHttp):

@@ -18,7 +18,7 @@ MASK = "•••"
 _SECRET_KEY = re.compile(
     r"(^|_|-)(auth|authorization|cookie|token|secret|password|passwd|pass|api_?key|key|code)$", re.I
 )
-# Bearer credentials, and links with a token, in a message.
+# Bearer credentials, and links with a token.
 _SECRET_TEXT = re.compile(
     r"(?i)(bearer\s+|[?#&](?:token|code|key)=)[^\s&\"']+|(?<=://)[^/\s:@]+:[^\s\"'@]+(?=@)"
 )
@@ -70,8 +70,8 @@ def configure_logging(*, form: LogFormat | None = None, level: int = logging.INF
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Our middleware logs a line per request, with its id; `uvicorn.error` would add two for every
-    # socket.
+    # Our middleware logs a line per request, with its id; `uvicorn.error` would add two per
+    # WebSocket.
     logging.getLogger("uvicorn.access").disabled = True
     for chatty in ("uvicorn.error", "httpx2", "httpcore2", "alembic", "aiosqlite"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

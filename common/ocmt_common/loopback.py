@@ -1,10 +1,10 @@
-"""Which addresses are this machine's own: plain http is allowed only to those."""
+"""Recognises loopback addresses, the only ones to which plain http is allowed."""
 
 import ipaddress
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a host of a URL, or an address to listen on, is this machine itself."""
+    """Whether a URL's host or an address to listen on is this machine's loopback."""
     bare = (host or "").strip("[]").lower()
     if bare == "localhost":
         return True

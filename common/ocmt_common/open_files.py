@@ -1,7 +1,7 @@
 """Raises the limit of open files and sockets to the system's maximum.
 
-The usual soft limit, 1024, exists for old programs. A server with a few hundred open chats reaches
-it, and then accepts no connections.
+The usual soft limit, 1,024, exists for old programs. A server with a few hundred open chats would
+reach it, and then accept no connections.
 """
 
 import contextlib

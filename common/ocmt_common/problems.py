@@ -1,8 +1,8 @@
 """The errors of both servers' APIs: RFC 9457 problem details.
 
-Raise `Problem` where a request cannot be served; `install_problem_handlers` turns it, framework
-errors and validation errors into `application/problem+json`. `detail` always has the remedy, and
-never a secret or a stack trace.
+Raise `Problem` if a request cannot be served. `install_problem_handlers` turns it, framework errors
+and validation errors into `application/problem+json`. `detail` always has the cure, and never a
+secret or a stack trace.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ log = structlog.get_logger(__name__)
 PROBLEM_JSON = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
 PROBLEM_IN_SCOPE = "ocmt_problem"
-"""The key in a request's scope for the code of the problem it was answered with."""
+"""The key in a request's scope for the code of the problem with which it was answered."""
 
 
 class Problem(Exception):
-    """An error answer: a status, a stable machine-readable `code`, and a `detail` with the remedy.
+    """An error response: a status, a stable machine-readable `code`, and a `detail` with the cure.
 
     `retry_after_s` becomes the `Retry-After` header. `extra` is merged into the body.
     """
@@ -70,7 +70,7 @@ def body_too_large(max_bytes: int) -> Problem:
 
 
 def validation_problem(errors: list[Mapping[str, Any]]) -> Problem:
-    """A 422 with each wrong field and the reason, without its value, which may be a secret."""
+    """A 422 with the reason for each wrong field, without its value, which may be a secret."""
     fields = [
         {"field": ".".join(str(part) for part in e["loc"]), "reason": str(e["msg"])} for e in errors
     ]

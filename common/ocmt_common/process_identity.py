@@ -15,7 +15,7 @@ class LiveProcess(NamedTuple):
 
 
 def live_process(pid: int) -> LiveProcess | None:
-    """The process with this pid now; `None` if there is none, or only a zombie."""
+    """The process with this pid now; `None` if there is none or it is a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,8 +1,8 @@
-"""Settings, validated once at start.
+"""Settings, validated once at startup.
 
 A server declares a `Settings` subclass whose field names, in upper case, are the names in the
-environment and in the `.env` file. `load` reads both (the environment wins) and raises one error
-that names each wrong setting and its remedy.
+environment and in the `.env` file. `load` reads both (the environment takes precedence) and raises
+one error with the cure for each wrong setting.
 """
 
 import difflib
@@ -18,12 +18,12 @@ from ocmt_common.env_file import EnvFileError, read_env_file
 
 T = TypeVar("T", bound="Settings")
 
-# OCMT's own variables that are not settings of a server, such as the launcher's.
+# OCMT's variables that are not settings of a server, such as the launcher's.
 _PREFIX = "OCMT_"
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `str()` has a line per problem, with its remedy."""
+    """The settings cannot be used. `str()` has one line per problem, with the cure."""
 
 
 class Settings(BaseSettings):
@@ -40,12 +40,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # Only the values that `load` read, and no other source.
+        # Use only the values that `load` has read.
         return (init_settings,)
 
     @classmethod
     def names(cls) -> dict[str, str]:
-        """Every setting's name in the environment, mapped to its field."""
+        """Name in the environment → field, of every setting."""
         return {name.upper(): name for name in cls.model_fields}
 
 
@@ -54,9 +54,9 @@ def load(
 ) -> T:
     """Read and check `settings` from `env_file` (if it exists) and the environment.
 
-    Raises `SettingsError` for a line of the file that is not a setting, an unknown name in it, a
-    name in the environment that resembles a setting (a typo would otherwise be ignored), or a wrong
-    value. The message never has values, since they may be secrets.
+    Raises `SettingsError` for a malformed line or an unknown name in the file, for a name in the
+    environment that resembles a setting (a typo would otherwise be ignored), and for wrong values.
+    The message has no values, since they may be secrets.
     """
     environment = os.environ if environ is None else environ
     known = settings.names()
@@ -67,7 +67,7 @@ def load(
         written = read_env_file(source, called=env_file) if source is not None else {}
     except EnvFileError as error:
         raise SettingsError(str(error)) from error
-    # An empty value counts as not set, in both sources.
+    # In both sources, an empty value counts as not set.
     values: dict[str, Any] = {
         known[name]: value
         for place in (written, environment)
@@ -102,14 +102,16 @@ def _near_misses(environment: Mapping[str, str], known: Mapping[str, str]) -> It
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:
-    """The `.env` file as a systemd credential (`LoadCredential=env:`), so that only root needs to
-    read the file itself; `None` without one. systemd.exec(5), "Credentials"."""
+    """The `.env` file as a systemd credential (`LoadCredential=env:`); `None` if there is none.
+
+    With it, only root must be able to read the file itself. See systemd.exec(5), "Credentials".
+    """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     file = Path(folder, "env") if folder else None
     return file if file is not None and file.exists() else None
 
 
-# Variables of other programs that resemble a setting.
+# Other programs' variables that resemble a setting.
 _COMMON = frozenset({"DATABASE_URI", "SMTP_HOSTS"})
 
 

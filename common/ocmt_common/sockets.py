@@ -1,4 +1,4 @@
-"""uvicorn's WebSockets with answers to oversized frames and malformed handshakes."""
+"""uvicorn's WebSockets, with responses to oversized frames and malformed handshakes."""
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -7,12 +7,12 @@ _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """For `uvicorn.Config(ws=…)`.
+    """A WebSocket protocol for `uvicorn.Config(ws=…)`.
 
-    uvicorn closes a refused connection at once. Most of a big frame is unread then, so the kernel
-    resets the connection and the close code is lost; here the rest is read and discarded first. For
-    a handshake that the WebSocket library refuses (such as a header line above its 8 KiB) uvicorn
-    sends no answer and keeps the connection.
+    uvicorn closes a refused connection at once. If most of a large frame is unread, the kernel then
+    resets the connection and the close code is lost, so here the rest is read and discarded first.
+    For a handshake that the WebSocket library rejects, such as a header line over 8 KiB, uvicorn
+    sends no response and keeps the connection open.
     """
 
     def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Explains failed TLS connections to the other host, with the remedy."""
+"""Explains failed TLS connections to the other host, with the cure."""
 
 import ssl
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _OTHER_NAME = frozenset({62, 64})
 
 
 def tls_reason(error: BaseException, own: HostCredentials | None) -> str | None:
-    """Why a TLS connection failed; `None` for another error. `own`: the connection's credentials.
+    """Why a TLS connection failed; `None` for other errors. `own` are the connection's credentials.
 
-    A server refuses a client's certificate after the handshake, and asyncio closes the connection
-    before the alert is sent, so this host's own certificate is checked too.
+    A server rejects a client's certificate after the handshake, and asyncio closes the connection
+    before it sends the alert, so this host's own certificate is checked, too.
     """
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,7 +1,7 @@
 """The form of user ids.
 
-A user id appears in URLs, container labels and folder names, so it is limited to characters without
-a special meaning in them: it cannot be a path or an option, or differ from another only by case.
+A user id appears in URLs, container labels and folder names, so it has no characters with a special
+meaning there: it cannot be a path or an option, and no two ids differ only by case.
 """
 
 import re
@@ -25,5 +25,5 @@ def is_home(text: str) -> bool:
 
 
 def is_user_id(text: str) -> bool:
-    """Whether `text` is a user id. `$` alone would match before a trailing newline."""
+    """Whether `text` is a user id."""
     return _USER_ID.fullmatch(text) is not None

@@ -21,10 +21,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """Gives each request an id (the caller's, if well formed), for the log and the answer.
+    """Gives each request an id (the caller's, if well-formed), for the log and the response.
 
-    Logs a line per request: method, path without its query, status, milliseconds, the client's
-    address, and the user's id if the application set `USER_IN_SCOPE`.
+    Logs a line per request: method, path without query, status, milliseconds, the client's address,
+    and the user's id if the application has set `USER_IN_SCOPE`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,7 +36,7 @@ class RequestIdMiddleware:
             return
         offered = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid4().hex
-        # For the handler of crashes, which runs outside of all middleware.
+        # For the handler of unexpected exceptions, which runs outside of all middleware.
         scope[REQUEST_ID_HEADER] = request_id
         started = time.monotonic()
         status = 0
@@ -66,10 +66,10 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies above `max_bytes` with 413, by their declared length or while they arrive.
+    """Refuses bodies above `max_bytes` with a 413, by their declared length or while they arrive.
 
-    Starlette's `RequestBodyLimitMiddleware` answers in plain text, and runs an endpoint that reads
-    no body before it refuses the declared length.
+    Starlette's `RequestBodyLimitMiddleware` answers in plain text, and runs an endpoint that does
+    not read its body despite the declared length.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -100,7 +100,7 @@ class BodyLimitMiddleware:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            # Frameworks send their own answer when reading a body fails (FastAPI: 400).
+            # Replace the framework's own response to a body that cannot be read (FastAPI: 400).
             if exceeded and not started:
                 return
             started = True

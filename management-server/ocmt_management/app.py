@@ -10,8 +10,10 @@ from ocmt_common.web import BodyLimitMiddleware, RequestIdMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ocmt_management.admin import agent_endpoints as admin_agents
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.agents import endpoints as agents_api
+from ocmt_management.agents import panel_endpoints as agent_panel
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
 from ocmt_management.agents.service import Agents
@@ -28,10 +30,15 @@ from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
 from ocmt_management.health import endpoints as health
 from ocmt_management.housekeeping import housekeeping
+from ocmt_management.integrations import admin_endpoints as oauth_clients
+from ocmt_management.integrations import endpoints as connections_api
+from ocmt_management.integrations.service import Integrations
 from ocmt_management.llm import endpoints as model_choice
 from ocmt_management.llm import gateway as model_gateway
+from ocmt_management.llm import shared_key_endpoints as shared_keys
 from ocmt_management.llm.service import Llm
 from ocmt_management.mail.service import MailQueue, mailer_for
+from ocmt_management.me import account_endpoints as account
 from ocmt_management.me import endpoints as me
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.static_page import endpoints as static_page
@@ -46,22 +53,28 @@ from ocmt_management.tools.service import Tools
 from ocmt_management.vault import endpoints as vault
 from ocmt_management.vault.keys import KeyRing
 
-# A domain with routes adds its router here. The static page comes last: it takes every other path.
+# A domain with routes adds its router here. The static page matches every other path: keep it last.
 ROUTERS: tuple[APIRouter, ...] = (
     auth.router,
     me.router,
+    account.router,
     agents_api.router,
+    agent_panel.router,
     model_choice.router,
     model_gateway.router,
+    shared_keys.router,
     tools_api.router,
     shared_tools.router,
     approvals_api.router,
+    connections_api.router,
+    oauth_clients.router,
     tool_gateway.router,
     tool_passthrough.router,
     model_choice.usage_router,
     chat.router,
     vault.router,
     admin.router,
+    admin_agents.router,
     health.router,
     static_page.router,
 )
@@ -69,9 +82,11 @@ ROUTERS: tuple[APIRouter, ...] = (
 _MAX_BODY_BYTES = 128 * 1024
 _MAX_MODEL_BODY_BYTES = 32 * 1024 * 1024
 _MAX_TOOL_BODY_BYTES = 4 * 1024 * 1024
+_MAX_UPLOAD_BYTES = 16 * 1024 * 1024
+_UPLOADS = "/api/agent/files/content"
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 (a statement or two for each part)
     settings: ManagementSettings,
     *,
     clock: Clock = utc_now,
@@ -105,9 +120,23 @@ def create_app(
                     settings=settings, database=database, agents=agents, keys=keys, clock=clock
                 )
             )
+            integrations = await stack.enter_async_context(
+                Integrations.open(
+                    settings=settings,
+                    database=database,
+                    keys=keys,
+                    clock=clock,
+                    mail_queue=mail_queue,
+                )
+            )
             tools = await stack.enter_async_context(
                 Tools.open(
-                    settings=settings, database=database, agents=agents, keys=keys, clock=clock
+                    settings=settings,
+                    database=database,
+                    agents=agents,
+                    keys=keys,
+                    clock=clock,
+                    integrations=integrations,
                 )
             )
 
@@ -144,6 +173,7 @@ def create_app(
             app.state.agents = agents
             app.state.reconciler = reconciler
             app.state.llm = llm
+            app.state.integrations = integrations
             app.state.tools = tools
             app.state.approvals = approvals
             app.state.open_chats = OpenChats()
@@ -179,7 +209,7 @@ def create_app(
 
 
 class _BodyLimits:
-    """Bounds request bodies: model requests may hold images, and tool calls whole files."""
+    """Bounds request bodies: model requests may hold images, and tool calls and uploads files."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._small = BodyLimitMiddleware(app, max_bytes=_MAX_BODY_BYTES)
@@ -187,7 +217,11 @@ class _BodyLimits:
             "/llm/": BodyLimitMiddleware(app, max_bytes=_MAX_MODEL_BODY_BYTES),
             "/mcp/": BodyLimitMiddleware(app, max_bytes=_MAX_TOOL_BODY_BYTES),
         }
+        self._uploads = BodyLimitMiddleware(app, max_bytes=_MAX_UPLOAD_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == _UPLOADS:
+            await self._uploads(scope, receive, send)
+            return
         prefix = f"{scope['path']}/"[:5] if scope["type"] == "http" else ""
         await self._of_prefix.get(prefix, self._small)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The clock as a parameter, so that expiry is tested without waiting."""
+"""The clock, passed as a parameter so that tests of expiry need not wait."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -13,10 +13,10 @@ _KEPT = 2
 
 
 def copy_before_migration(database: Path, *, revision: str) -> Path:
-    """Copy the database, which is at `revision`, to a file in its folder, and return its path.
+    """Copy the database, which is at `revision`, to a file beside it and return the file's path.
 
-    Raises `OSError` or `sqlite3.Error`. The caller holds the migrations' lock. Removes
-    all but the two newest copies.
+    Removes all but the two newest copies. The caller holds the migration lock. Raises `OSError` or
+    `sqlite3.Error`.
     """
     target = database.with_name(f"{database.name}.at-{revision}")
     remove_drafts(target)

@@ -1,6 +1,6 @@
 """Parses DATABASE_URL, in the forms of libpq and hosted databases, for the async drivers.
 
-Unsupported parameters are rejected at start, with what to write instead.
+Unsupported parameters are rejected at startup, with what to write instead.
 """
 
 import re
@@ -45,7 +45,7 @@ def parse_database_url(text: str) -> URL:
 
 
 def tls_context(url: URL) -> ssl.SSLContext | None:
-    """A TLS context that trusts `sslrootcert=`, a file or `system`; `None` without it.
+    """A TLS context that trusts `sslrootcert`, a file or `system`; `None` if it is not set.
 
     Raises `ValueError` if the file cannot be read or has no certificate.
     """
@@ -89,7 +89,7 @@ def _postgresql(url: URL, several: str) -> URL:
         query["ssl"] = mode
     if several:
         query["host"] = tuple(_host(one) for one in several.split(","))
-        # Of several hosts, connect to the one that is writable.
+        # Of several hosts, connect to the writable one.
         query.setdefault("target_session_attrs", "read-write")
     found = url.set(drivername="postgresql+asyncpg", query=query)
     tls_context(found)

@@ -1,8 +1,8 @@
 """The database: one engine, and the only two ways to open a database session.
 
 `Database.read()` and `Database.write()` are transactions, committed once at their end; no other
-code commits. They also turn an unreachable database or a full disk into problems, so that all
-requests get the same answer, and work again once the cause is gone.
+code commits. They also turn an unreachable database or a full disk into problems: all requests get
+the same response, and work again once the cause is gone.
 """
 
 import os
@@ -49,7 +49,7 @@ _COMMAND_TIMEOUT_S = 15
 _POOL_TIMEOUT_S = 10
 _WRITES = "ocmt_writes"
 _AFTER_COMMIT = "ocmt_after_commit"
-# SQLSTATE classes of a database that cannot serve now: connection, resources, operator.
+# SQLSTATE classes: connection exception, insufficient resources, operator intervention.
 _UNAVAILABLE_STATES = ("08", "53", "57P")
 _DISK_FULL_STATE = "53100"
 _READ_ONLY_STATE = "25006"
@@ -90,7 +90,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Base of every table. Fixed constraint names let migrations find them on both databases."""
+    """Base of every table. With fixed names, migrations find constraints on both databases."""
 
     metadata = MetaData(
         naming_convention={
@@ -135,7 +135,7 @@ class Database:
             action()
 
     async def ping(self) -> None:
-        """Raises `Problem` when the database does not answer or is read-only."""
+        """Raise `Problem` if the database does not answer or is read-only."""
         async with self.read() as session:
             if self._engine.dialect.name == "sqlite":
                 await session.execute(text("SELECT 1"))
@@ -148,10 +148,10 @@ class Database:
             raise _read_only(None)
 
     async def check(self) -> None:
-        """Like `ping`; also raises `Problem` when the tables lack a column that this release needs.
+        """Like `ping`; also raise `Problem` if the tables lack a column that this release needs.
 
         A release may run on the tables of another, so columns are checked instead of the revision,
-        once for each revision that the database has.
+        once for each revision of the database.
         """
         await self.ping()
         async with self.read() as session:
@@ -166,23 +166,23 @@ class Database:
 
 
 def after_commit(session: AsyncSession, action: Callable[[], None]) -> None:
-    """Call `action` once the transaction is committed, never when it is rolled back.
+    """Call `action` after the transaction is committed; not if it is rolled back.
 
-    For actions that rely on the committed data, such as sending a mail. `action` must not block.
+    For actions that need the committed data, such as sending a mail. `action` must not block.
     """
     session.info.setdefault(_AFTER_COMMIT, []).append(action)
 
 
 def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine and pool; its transactions take SQLite's write lock when they begin."""
+    """The same engine and pool, with transactions that take SQLite's write lock as they begin."""
     return engine.execution_options(**{_WRITES: True})
 
 
 def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEngine:
     """An engine for SQLite or PostgreSQL.
 
-    `command_timeout_s` bounds requests to a PostgreSQL that accepts connections but does not
-    answer; migrations run without it.
+    `command_timeout_s` bounds each command to a PostgreSQL that accepts connections but does not
+    answer. Migrations run without it.
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)
@@ -219,7 +219,7 @@ def _drop_read_only_connections(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "checkin")
     def given_back(connection: Any, record: Any) -> None:
-        # As the server reported them when the connection was opened.
+        # Reported by the server when the connection was opened.
         settings = connection.driver_connection.get_settings() if connection else None
         if "on" in (
             getattr(settings, "default_transaction_read_only", "off"),
@@ -246,7 +246,7 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _: object) -> None:
-        # Python's driver would begin transactions on its own; `begin` below does it instead.
+        # Keep Python's driver from beginning transactions; `begin` below does.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -256,15 +256,15 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
-        # A deferred transaction that starts to write fails at once if another wrote meanwhile,
-        # without waiting for the busy timeout; so writers take the lock first.
+        # A deferred transaction that begins to write after another has written fails at once,
+        # without waiting for the busy timeout, so writers take the lock first.
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     @event.listens_for(engine.sync_engine, "invalidate")
     def invalidated(connection: Any, *_: object) -> None:
-        # The connection of a cancelled task is closed, but SQLite keeps it, and its write lock, for
-        # as long as Python keeps the interrupted cursor.
+        # A cancelled task's connection is closed, but keeps SQLite's write lock for as long as
+        # Python keeps the interrupted cursor.
         with suppress(sqlite3.Error, ValueError):  # one that is closed or broken
             connection.rollback()
 

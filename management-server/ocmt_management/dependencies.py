@@ -1,4 +1,4 @@
-"""What every domain's endpoints need: settings, clock, database and the request's transaction.
+"""FastAPI dependencies of every domain: settings, clock, database and transaction.
 
 The composition root (`app.py`) puts each service on `app.state` before the first request. The
 functions here, and those in each domain's own `dependencies.py`, read it from there with its type.
@@ -44,6 +44,6 @@ async def _transaction(request: Request, database: Database) -> AsyncIterator[As
 Transaction = Annotated[AsyncSession, Depends(_transaction, scope="function")]
 """One transaction per request, committed after the endpoint returns and before the answer is sent.
 
-A safe method (GET, HEAD, OPTIONS) gets a reading one. Streaming endpoints and WebSockets open
-short transactions of their own on `Database`, so that none stays open while bytes flow.
+It is read-only for safe methods (GET, HEAD, OPTIONS). Streaming endpoints and WebSockets open short
+transactions of their own on `Database`, so that none stays open while they send.
 """

@@ -24,7 +24,7 @@ def ascii_domain(domain: str) -> str:
 
 
 def normalise(address: str) -> str:
-    """The one spelling under which an address is stored. Raises `ValueError` if it is invalid."""
+    """The spelling under which an address is stored. Raises `ValueError` if it is invalid."""
     local, at, domain = address.strip().rpartition("@")
     if at and not local.isascii():
         raise ValueError("has non-ASCII characters before the @; OCMT cannot send mail to it")

@@ -1,4 +1,4 @@
-"""The part of management that agent servers on other hosts reach: models and tools."""
+"""The routes that agent servers on other hosts may use: models and tools."""
 
 from ocmt_common.problems import Problem
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -7,7 +7,7 @@ _REACHABLE = ("/llm/", "/mcp/")
 
 
 def hosts_app(app: ASGIApp) -> ASGIApp:
-    """`app` with /llm and /mcp only; other paths answer 404."""
+    """Wrap `app` to serve /llm and /mcp only; other paths answer 404."""
 
     async def only_for_agents(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and f"{scope['path']}/".startswith(_REACHABLE):

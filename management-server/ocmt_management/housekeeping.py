@@ -11,6 +11,7 @@ from ocmt_management.auth.sessions import delete_expired_sessions
 from ocmt_management.auth.sign_in import delete_expired
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.integrations.service import delete_old_flows, reseal_clients
 from ocmt_management.llm.service import settle_abandoned
 from ocmt_management.tools.service import delete_old_approvals
 from ocmt_management.vault.keys import KeyRing
@@ -22,14 +23,16 @@ _EVERY_S = 3600
 
 
 async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
-    """Delete what is expired or old: links, sessions, audit events, approvals; rotate data keys."""
+    """Delete expired links and sessions and old events and approvals; rotate data keys."""
     async with database.write() as session:
         await delete_expired(session, clock)
         await delete_expired_sessions(session, clock)
         await Audit(session, clock).delete_old()
         await delete_old_approvals(session, clock)
+        await delete_old_flows(session, clock)
     await settle_abandoned(database, clock)
     await rotate(database, keys)
+    await reseal_clients(database, keys)
 
 
 @asynccontextmanager

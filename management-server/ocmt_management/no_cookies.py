@@ -7,5 +7,5 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 
 def no_cookies() -> CookieJar:
-    """For `httpx2.AsyncClient(cookies=…)`, which stores cookies by default."""
+    """A jar for `httpx2.AsyncClient(cookies=…)`, which stores cookies by default."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))

@@ -25,7 +25,7 @@ class PeriodicWriter:
         self._due = asyncio.Event()
 
     def due(self) -> None:
-        """Something was recorded, or is to be written again."""
+        """Schedule a write, since there is something to write."""
         self._due.set()
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
 """Every setting of the management server, validated at start.
 
-When a setting is missing, malformed or weak, the server reports the cure and refuses to start:
-running with a guessable vault key is worse than not running.
+If a setting is missing, malformed or weak, the server says what to do and does not start: running
+with a guessable vault key is worse than not running.
 """
 
 import base64
@@ -25,6 +25,9 @@ _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 _MAIL_HOST = re.compile(r"[a-z0-9_.-]+|\[?[0-9a-f:.]+(?:%\w+)?\]?")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_OAUTH_PROVIDERS = (
+    "dropbox", "github", "gitlab", "google", "linear", "microsoft", "notion", "slack", "todoist",
+)  # fmt: skip
 _PLACEHOLDER = re.compile(r"change.?me|your.?(secret|key)|example|^(.)\1*$", re.I)
 
 
@@ -118,6 +121,32 @@ class ManagementSettings(Settings):
         "tool servers may be on; all others must have public addresses",
     )
 
+    own_idle_minutes_max: int = Field(
+        120,
+        ge=0,
+        le=525_600,
+        description="Longest idle time, in minutes, that people may set for their own agent before "
+        "it is paused; 0: they cannot set it",
+    )
+    own_awake_hours_max: int = Field(
+        60,
+        ge=0,
+        le=168,
+        description="Most hours a week in which people may keep their own agent awake; 0: none",
+    )
+    own_heartbeat_minutes_min: int = Field(
+        30,
+        ge=0,
+        le=1440,
+        description="Shortest interval, in minutes, of the heartbeat that people may turn on for "
+        "their own agent; each one wakes it and costs a model call; 0: no heartbeat",
+    )
+    oauth_clients: SecretStr = Field(
+        SecretStr(""),
+        description="comma-separated PROVIDER=CLIENT_ID:CLIENT_SECRET of OAuth clients; admins can "
+        "enter them on the page, too",
+    )
+
     @field_validator("jwt_secret", "agent_auth_token")
     @classmethod
     def _strong(cls, value: SecretStr) -> SecretStr:
@@ -175,6 +204,12 @@ class ManagementSettings(Settings):
                     f"{item} is not a host, such as notes.lan or 10.0.0.7; separate several by "
                     "commas, without ports or paths"
                 )
+        return value
+
+    @field_validator("oauth_clients")
+    @classmethod
+    def _clients(cls, value: SecretStr) -> SecretStr:
+        parse_oauth_clients(value.get_secret_value())
         return value
 
     @field_validator("smtp_host", "smtp_ehlo_name")
@@ -246,7 +281,7 @@ class ManagementSettings(Settings):
             raise ValueError(
                 "must be https:// unless the host is localhost: sessions would travel in the clear"
             )
-        # As browsers spell it in `Origin` and `Host`.
+        # The spelling that browsers use in `Origin` and `Host`.
         host, colon, port = parts.netloc.partition(":")
         return f"{parts.scheme}://{ascii_domain(host)}{colon}{port}".lower()
 
@@ -306,6 +341,11 @@ class ManagementSettings(Settings):
         return parse_vault_keys(self.vault_key.get_secret_value())
 
     @property
+    def oauth_client_map(self) -> dict[str, tuple[str, str]]:
+        """Provider → client id and secret."""
+        return parse_oauth_clients(self.oauth_clients.get_secret_value())
+
+    @property
     def private_host_set(self) -> frozenset[str]:
         return frozenset(item.strip("[]").rstrip(".") for item in _items(self.private_hosts))
 
@@ -341,6 +381,25 @@ def _items(text: str) -> frozenset[str]:
     return frozenset(item.strip().lower() for item in text.split(",") if item.strip())
 
 
+def parse_oauth_clients(text: str) -> dict[str, tuple[str, str]]:
+    """Parse `google=ID:SECRET,github=ID:SECRET`. Raises `ValueError`, without the secrets."""
+    clients: dict[str, tuple[str, str]] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        provider, equals, rest = item.partition("=")
+        client_id, colon, secret = rest.partition(":")
+        if not equals or provider not in _OAUTH_PROVIDERS:
+            raise ValueError(
+                "each client is written PROVIDER=CLIENT_ID:CLIENT_SECRET, with one of "
+                f"{', '.join(_OAUTH_PROVIDERS)}"
+            )
+        if not client_id or not colon or not secret or not f"{client_id}{secret}".isascii():
+            raise ValueError(f"the client of {provider} is not written CLIENT_ID:CLIENT_SECRET")
+        if provider in clients:
+            raise ValueError(f"{provider} occurs twice")
+        clients[provider] = (client_id, secret)
+    return clients
+
+
 def parse_vault_keys(text: str) -> dict[str, bytes]:
     """Parse `id:base64,id:base64`. Raises `ValueError` for malformed or weak keys."""
     keys: dict[str, bytes] = {}
@@ -354,7 +413,7 @@ def parse_vault_keys(text: str) -> dict[str, bytes]:
             raise ValueError(f"key {key_id} is not base64") from error
         if len(key) != 32:
             raise ValueError(f"key {key_id} has {len(key)} bytes, not 32")
-        # 32 random bytes have about 30 distinct values; fewer than 16 never happens by chance.
+        # 32 random bytes have about 30 distinct values, and practically never fewer than 16.
         if len(set(key)) < 16:
             raise ValueError(f"key {key_id} is guessable; make one with openssl rand -base64 32")
         if key_id in keys:

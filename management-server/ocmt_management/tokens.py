@@ -1,4 +1,4 @@
-"""Random tokens, and the hashes that the database stores of them."""
+"""Random tokens, and the hashes that the database stores instead of them."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ _CODE_DIGITS = 6
 
 
 def new_token() -> str:
-    """256 random bits, url-safe."""
+    """A token of 256 random bits, URL-safe."""
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
@@ -27,12 +27,12 @@ def is_token(text: str) -> bool:
 
 
 def token_hash(token: str) -> bytes:
-    """The token's SHA-256, which suffices: 256 random bits cannot be guessed."""
+    """The SHA-256 of a token, which suffices since 256 random bits cannot be guessed."""
     return hashlib.sha256(token.encode()).digest()
 
 
 class KeyedHash:
-    """HMAC-SHA-256 under `JWT_SECRET`, so that guesses cannot be checked against a stolen database.
+    """HMAC-SHA-256 keyed with `JWT_SECRET`: a stolen database alone cannot confirm a guess.
 
     An unkeyed hash of six digits is reversed by trying all of them.
     """

@@ -1,8 +1,8 @@
-"""What tests need of the machine besides Python and git, and how to get it.
+"""The needs of tests besides Python and git, and how to meet them.
 
 A test declares a need with `@pytest.mark.needs("nginx")`; shared fixtures, such as a PostgreSQL
-server, call `require`. On a machine without it, the test is skipped with a reason that the report
-of `ocmt test` repeats; if `CI` is set, it fails, since all tests have to run there.
+server, call `require`. If the machine does not meet it, the test is skipped with a reason that the
+report of `ocmt test` repeats; if `CI` is set, it fails, since all tests must run there.
 """
 
 import os
@@ -18,7 +18,7 @@ from ocmt_cli.testing.tiers import TIERS
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One need. `obstacle` returns why this machine does not meet it; `None` if it does."""
+    """A need. `obstacle` returns why this machine does not meet it; `None` if it does."""
 
     name: str
     obstacle: Callable[[], str | None]

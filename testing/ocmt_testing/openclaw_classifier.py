@@ -1,4 +1,4 @@
-"""OpenClaw's own classifier of model errors, from the installed package."""
+"""Runs OpenClaw's own classifier of model errors, from the installed package."""
 
 import json
 import subprocess
@@ -12,12 +12,12 @@ from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
 DISABLES = frozenset({"auth", "auth_permanent", "billing"})
 """The reasons after which OpenClaw disables an inline key (`markInlineProviderApiKeyFailure`)."""
 GIVES_UP = frozenset({"format", "model_not_found"})
-"""Reasons after which it neither repeats the request nor disables anything."""
+"""The reasons after which OpenClaw neither retries nor disables a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as OpenClaw gets it; `status` is None within a stream."""
+    """An error as OpenClaw receives it; `status` is `None` inside a stream."""
 
     shape: Literal["openai", "anthropic"]
     status: int | None
@@ -25,7 +25,7 @@ class Failure:
 
 
 def classified(failures: Sequence[Failure]) -> list[str | None]:
-    """The reason that OpenClaw finds for each."""
+    """OpenClaw's reason for each failure, `None` if it has none."""
     lines = "".join(json.dumps(asdict(failure)) + "\n" for failure in failures)
     done = subprocess.run(
         [

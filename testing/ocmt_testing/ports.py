@@ -1,4 +1,4 @@
-"""Ports for servers that a test starts; two runs of the tests on one machine do not collide."""
+"""Ports for servers that tests start, so that two test runs on one machine do not collide."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ from ocmt_cli.ports import free_base
 
 
 def free_ports(count: int = 1) -> list[int]:
-    """Ports that the system has just assigned, and that are free again."""
+    """Ports that the system has just assigned and that are free again."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:

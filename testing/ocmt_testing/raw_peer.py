@@ -57,7 +57,7 @@ GARBLED: dict[str, bytes] = {
 
 @asynccontextmanager
 async def answering(said: bytes) -> AsyncIterator[str]:
-    """Serve a peer that answers with `said`; yields its URL."""
+    """Serve a peer that answers with `said`, and yield its URL."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

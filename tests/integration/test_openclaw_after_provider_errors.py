@@ -4,6 +4,7 @@ It stands before the model gateway's forwarding with a provider of ours behind, 
 message and answers the next.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -18,15 +19,17 @@ import pytest_asyncio
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.runtime.process import ProcessRuntime
 from ocmt_agent.runtime.spec import Limits
+from ocmt_common.agent_api import AgentModel, ModelApi
 from ocmt_management.clock import utc_now
 from ocmt_management.llm.last_errors import LastErrors
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.providers import Shape
 from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
 from ocmt_management.no_cookies import no_cookies
 from ocmt_management.vault.secret_value import SecretValue
 from ocmt_testing.agent_server.openclaw import installed_openclaw, node_binary
 from ocmt_testing.agent_server.real_gateway import boot, spec_of
-from ocmt_testing.management.provider import openai_chunks
+from ocmt_testing.management.provider import anthropic_chunks, openai_chunks, responses_chunks
 from ocmt_testing.management.provider_refusals import REFUSALS, Refusal
 from ocmt_testing.management.serving import serving
 from starlette.applications import Starlette
@@ -50,14 +53,43 @@ CHOSEN = [*{(one.status, one.code): one for one in FINAL}.values()]
 assert len(CHOSEN) >= 12
 
 
+GOOD_IN = {
+    Shape.OPENAI: GOOD,
+    Shape.ANTHROPIC: anthropic_chunks("I am here."),
+    Shape.RESPONSES: responses_chunks("I am here."),
+}
+TOO_LOW = {"type": "invalid_request_error", "message": "Your credit balance is too low"}
+UNPAID = json.dumps({"type": "error", "error": TOO_LOW})
+QUOTA = {"code": "insufficient_quota", "message": "You exceeded your current quota"}
+UNPAID_EVENT = json.dumps(
+    {"type": "response.failed", "response": {"id": "r", "status": "failed", "error": QUOTA}}
+)
+_RELOADED = "config hot reload applied"
+
+
 @dataclass
 class World:
+    runtime: ProcessRuntime
     access: GatewayAccess
     session: aiohttp.ClientSession
     refusal: Refusal | None = None
     breaks_off: bool = False
     asked: int = 0
+    shape: Shape | None = None
+    """In which the last request came."""
+    body: dict[str, Any] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+
+    async def change(self, model: AgentModel) -> None:
+        """Return once the gateway has read what its model is."""
+        before = await self._reloads()
+        await self.runtime.set_model("ada", model)
+        async with asyncio.timeout(30):
+            while await self._reloads() == before:  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0.1)
+
+    async def _reloads(self) -> int:
+        return (await self.runtime.logs("ada", lines=2000)).count(_RELOADED)
 
     async def say(self, text: str) -> tuple[int, str]:
         """Send the agent a message; the status and the text of its answer."""
@@ -80,17 +112,18 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     errors = LastErrors(utc_now)
 
     async def provider(request: Request) -> Response:
-        await request.body()
         world = found[0]
+        world.body = json.loads(await request.body())
         world.asked += 1
         refusal = world.refusal
         if world.breaks_off:
             return StreamingResponse(iter(GOOD[:1]), media_type="text/event-stream")
+        good = GOOD_IN[world.shape or Shape.OPENAI]
         if refusal is None:
-            return StreamingResponse(iter(GOOD), media_type="text/event-stream")
+            return StreamingResponse(iter(good), media_type="text/event-stream")
         if refusal.status is not None:
             return Response(refusal.body, refusal.status, media_type="application/json")
-        events = iter([GOOD[0], f"data: {refusal.body}\n\n".encode()])
+        events = iter([good[0], f"data: {refusal.body}\n\n".encode()])
         return StreamingResponse(events, media_type="text/event-stream")
 
     async def llm(request: Request) -> Response:
@@ -104,9 +137,10 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             else:
                 errors.record("ada", outcome.error)
 
+        shape = found[0].shape = Shape(request.path_params["path"].removeprefix("v1/"))
         order = UpstreamRequest(
-            shape=Shape.OPENAI, provider="OpenAI", model="gpt-x", url=f"{there.url}/v1",
-            setting="OPENAI_BASE_URL", headers={}, key=SecretValue(KEY),
+            shape=shape, provider="OpenAI", model="gpt-x", url=f"{there.url}/v1",
+            setting="OPENAI_BASE_URL", headers={}, access=Access(SecretValue(KEY)),
             body=await request.body(), final=errors.just_unanswered("ada"),
         )  # fmt: skip
         return UpstreamResponse(http, order, done=done)
@@ -127,7 +161,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             relay_port=int(here.url.rpartition(":")[2]),
         )
         try:
-            found.append(World(await boot(runtime, SPEC, session), session))
+            found.append(World(runtime, await boot(runtime, SPEC, session), session))
             status, text = await found[0].say("hello")
             assert status == 200, text
             yield found[0]
@@ -166,3 +200,44 @@ async def test_an_answer_that_breaks_off_again_is_given_up(world: World) -> None
     assert (status, "I am here." in text) == (200, True)
     assert 2 <= asked <= 3
     assert took_s < 30  # it was eight requests in 90 seconds
+
+
+async def test_the_shape_follows_a_change_of_the_model_without_a_restart(world: World) -> None:
+    before = await world.runtime.inspect("ada")
+    flows = (
+        (
+            AgentModel(api=ModelApi.MESSAGES, name="claude-opus-5", reasoning=True, images=True),
+            Shape.ANTHROPIC,
+            Refusal(400, UNPAID, "provider-unpaid"),
+        ),
+        (
+            AgentModel(api=ModelApi.RESPONSES, name="gpt-5.5", reasoning=True),
+            Shape.RESPONSES,
+            Refusal(None, UNPAID_EVENT, "provider-unpaid"),
+        ),
+        (AgentModel(), Shape.OPENAI, FINAL[0]),
+    )
+    for model, shape, refusal in flows:
+        await world.change(model)
+        status, text = await world.say(f"are you there, {shape}?")
+        assert (status, "I am here." in text) == (200, True), text
+        assert world.shape is shape
+        if shape is Shape.ANTHROPIC:
+            assert world.body["thinking"]["type"] == "adaptive"
+            assert "cache_control" in json.dumps(world.body["system"])
+            assert world.body["max_tokens"] == 32_000
+        if shape is Shape.RESPONSES:
+            assert world.body["reasoning"]["effort"] == "medium"
+            assert world.body["include"] == ["reasoning.encrypted_content"]
+
+        world.refusal, world.asked = refusal, 0
+        await world.say("and once more?")
+        world.refusal = None
+        assert world.asked == 1, "it was repeated"
+        error = world.outcomes[-1].error
+        assert error is not None
+        assert error.code == refusal.code
+
+        status, text = await world.say("and now?")
+        assert (status, "I am here." in text) == (200, True), text
+    assert await world.runtime.inspect("ada") == before

@@ -1,7 +1,7 @@
-"""`ocmt sync`: follow an upstream that lands hundreds of commits a day, and decide on each once.
+"""`ocmt sync`: follows an upstream with hundreds of commits a day, deciding on each only once.
 
-From the bottom up: `git` is the only module that starts git. `history` reads commits, `policy`
-classes them, `security` marks those about security, `already_picked` finds those that the fork has
-in another form, and `ledger` holds past decisions; `divergence` puts these together. `forecast`
-predicts conflicts, and `plan` chooses. `apply`, `checks` and `publish` change branches.
+From the bottom up: only `git` starts git. `history` reads commits, `policy` classifies them,
+`security` marks those about security, `already_picked` finds those that the fork has in another
+form, and `ledger` stores past decisions; `divergence` combines these. `forecast` predicts
+conflicts, and `plan` chooses commits. `apply`, `checks` and `publish` change branches.
 """

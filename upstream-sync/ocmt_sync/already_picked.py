@@ -1,8 +1,8 @@
-"""Which upstream commits the fork already has in another form.
+"""Finds upstream commits that the fork already has in another form.
 
-Evidence: an `-x` line names the commit; the patch-id is the same; or picking it changes nothing, so
-that an edited pick counts too. Commits that a snapshot contains are excluded earlier. A pick that
-the fork later reverted counts as a decision: it is not offered again.
+The evidence is an `-x` line with the commit's hash, an equal patch-id, or that picking it would
+change nothing, which also finds edited picks. Commits in a snapshot are excluded earlier. A pick
+that the fork later reverted is a decision: the commit is not offered again.
 """
 
 import tempfile
@@ -21,8 +21,8 @@ How = Literal["trailer", "patch-id", "empty", "reverted", "history"]
 class AlreadyPicked:
     """How the fork has an upstream commit.
 
-    `how` is "history" for the commit itself. `by` is the fork's commit that has it, or "" if only
-    the content shows it.
+    `how` is the evidence, "history" for the commit itself. `by` is the fork's commit that has it;
+    "" if only the content shows it.
     """
 
     how: How
@@ -30,7 +30,7 @@ class AlreadyPicked:
 
 
 def patch_ids(git: Git, shas: Iterable[str], cache: CommitCache) -> dict[str, str]:
-    """Stable patch-ids by commit, cached in the repository. Commits without a diff have none."""
+    """Commit → stable patch-id, cached in the repository. Commits without a diff have none."""
     wanted = list(dict.fromkeys(shas))
     known = {sha: value.decode() for sha, value in cache.get("patch-id", wanted).items()}
     missing = [sha for sha in wanted if sha not in known]
@@ -42,7 +42,7 @@ def patch_ids(git: Git, shas: Iterable[str], cache: CommitCache) -> dict[str, st
 
 
 def _compute(git: Git, shas: Sequence[str]) -> dict[str, str]:
-    # The list is a file: with a pipe, the three processes could deadlock.
+    # The list is in a file, since the three processes could deadlock with a pipe.
     with tempfile.TemporaryFile() as listed:
         listed.write("".join(f"{sha}\n" for sha in shas).encode())
         listed.seek(0)
@@ -70,8 +70,8 @@ def find_already_picked(
 ) -> dict[str, AlreadyPicked]:
     """Find the candidates that the fork has, by `-x` lines and patch-ids. `ours` is oldest first.
 
-    Patch-ids are computed only where the changed paths are equal: a diff of other files cannot be
-    the same patch, and computing them all would take longer than everything else together.
+    Computes patch-ids only for commits with equal paths, since diffs of other files cannot be the
+    same patch, and computing all would take longer than everything else.
     """
     by_prefix = _Prefixes(candidates)
     takes: dict[str, list[tuple[str, How]]] = {}
@@ -122,7 +122,7 @@ def _follow_reverts(
 
 
 class _Prefixes:
-    """Finds a commit by a shortened SHA that is unambiguous."""
+    """Finds a commit by an unambiguous abbreviated hash."""
 
     def __init__(self, commits: Mapping[str, Commit]) -> None:
         self._full = commits

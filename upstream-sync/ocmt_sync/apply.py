@@ -1,4 +1,4 @@
-"""Apply a plan to the sync branch.
+"""Applies a plan to the sync branch.
 
 Everything is checked before anything changes. After a failure other than a conflict, such as a full
 disk, the branch and the work trees are restored.
@@ -23,7 +23,10 @@ def start_run(
     at: str,
     by: str,
 ) -> Run:
-    """Check the plan against the repository, then begin a new apply by writing its journal."""
+    """Check the plan against the repository, and begin an apply by writing its journal.
+
+    Raises `SyncError`.
+    """
     branch = policy.sync_branch
     git = repository.git
     before = git.resolve(f"refs/heads/{branch}") or ""
@@ -57,7 +60,7 @@ def resumed_run(repository: Repository, policy: Policy, *, lock: int) -> Run | N
 
 
 def carry_out(run: Run, progress: Progress) -> Applied:
-    """Run to the end or to a conflict; on any other failure undo the apply. Raises `SyncError`."""
+    """Run to the end or a conflict. On any other failure, undo the apply and raise `SyncError`."""
     try:
         run.prepare()
         return run.go(progress)

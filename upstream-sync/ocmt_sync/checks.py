@@ -1,4 +1,4 @@
-"""`sync test`: run the policy's commands on the sync branch; find the commit that broke them."""
+"""`sync test`: runs the policy's commands on the sync branch, and bisects a failure."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _OUTPUT_KEPT_BYTES = 4000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A command that failed, and the end of what it printed."""
+    """A command that failed, and the end of its output."""
 
     command: str
     returncode: int
@@ -31,8 +31,8 @@ class Failure:
 class Verdict:
     """The outcome of the policy's commands.
 
-    `broke` is the first commit on which they fail; "" if they pass, were not bisected, or fail on
-    the base too (`base_fails`). `tried` counts the commits that they ran on.
+    `broke` is the first commit on which they fail; "" if they pass, were not bisected, or already
+    fail on the base (`base_fails`). `tried` is the number of commits on which they ran.
     """
 
     passed: bool
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def run_commands(commands: Sequence[str], folder: Path) -> Failure | None:
-    """Run each command in a shell, as written in the policy, up to the first that fails."""
+    """Run the policy's commands in a shell until one fails. Returns that failure."""
     for command in commands:
         with subprocess.Popen(  # noqa: S602 (the operator's own lines, from their policy)
             command,
@@ -75,7 +75,10 @@ def check_branch(
     bisect: bool,
     progress: Progress,
 ) -> Verdict:
-    """Test the sync branch's tip; on failure search the commits since the last apply's base."""
+    """Test the sync branch's tip; with `bisect`, find the commit that broke it since the last base.
+
+    Raises `SyncError` if it cannot be tested.
+    """
     branch = policy.sync_branch
     if not policy.test_commands:
         raise SyncError(Exit.INPUT, "The policy sets no test.commands. Add them to sync.toml.")
@@ -100,14 +103,14 @@ def check_branch(
             return Verdict(failure is None, tip, time.monotonic() - started, failure)
         broke, base_fails, tried = _search(git, _range(repository, policy, git), policy, progress)
     finally:
-        # Files that the commands changed would block the next apply.
+        # Files changed by the commands would block the next apply.
         worktree.put_back(git)
         git.output("checkout", "--quiet", branch)
     return Verdict(False, tip, time.monotonic() - started, failure, broke, base_fails, tried + 1)
 
 
 def _range(repository: Repository, policy: Policy, git: Git) -> list[str]:
-    """The commits from the last apply's base, else the merge base, to the tip; the oldest first."""
+    """The commits from the last apply's base (or the merge base) to the tip, oldest first."""
     try:
         base = (repository.state / "last-apply").read_text(encoding="utf-8").split()[0]
     except (FileNotFoundError, IndexError):

@@ -1,4 +1,4 @@
-"""The commands of `ocmt sync` that only report, and `init`; `commands_act` adds the others."""
+"""The commands of `ocmt sync` that only report, and `init`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from ocmt_sync.status_text import commit_line, status_lines
 sync_app = typer.Typer(
     name="sync", help="Follow an upstream: what is new, what matters, what conflicts.",
     no_args_is_help=True, add_completion=False,
-    # Plain help and errors: importing rich would take as long as a cached status does.
+    # Plain help and errors, since importing rich takes as long as a cached status.
     rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 _HOW = {

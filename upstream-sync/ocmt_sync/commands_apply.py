@@ -1,4 +1,4 @@
-"""`ocmt sync apply`: apply a plan, continue after a conflict, skip the commit, or abort."""
+"""`ocmt sync apply`: applies a plan, continues after a conflict, skips the commit, or aborts."""
 
 from pathlib import Path
 from typing import Annotated

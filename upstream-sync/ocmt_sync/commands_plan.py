@@ -1,4 +1,4 @@
-"""`ocmt sync plan`: choose commits, forecast them, write the plan, and print a summary."""
+"""`ocmt sync plan`: chooses commits, forecasts them, writes the plan, and prints a summary."""
 
 from pathlib import Path
 from typing import Annotated, Any, get_args

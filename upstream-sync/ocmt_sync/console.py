@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def styled(value: str, **style: Any) -> str:
-    """`value` in colour when stdout is a terminal and NO_COLOR is not set."""
+    """`value` in colour if stdout is a terminal and NO_COLOR is not set."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return value
     return typer.style(value, **style)
@@ -78,7 +78,7 @@ def say(*lines: str) -> None:
 
 @contextmanager
 def speaking(as_json: bool) -> Iterator[Progress]:
-    """Turn expected failures into a message and an exit code; clear the progress line."""
+    """Yield a progress line; turn expected failures into a message and an exit code."""
     progress = Progress()
     try:
         yield progress

@@ -1,4 +1,4 @@
-"""Decisions for the ledger: those of a plan, and those without one (skip, defer, reopen)."""
+"""Decisions for the ledger: a plan's, and individual ones (skip, defer, reopen)."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ def record(
 ) -> str:
     """Commit one ledger file to the sync branch and return the new tip.
 
-    No work tree is needed; one that has the branch checked out is reset to the tip.
+    Needs no work tree; one with the branch checked out is reset to the tip. Raises `SyncError`.
     """
     repository, policy, refs = divergence.repository, divergence.policy, divergence.refs
     git, branch = repository.git, policy.sync_branch
@@ -91,7 +91,7 @@ def _commit(divergence: Divergence, path: str, body: bytes, subject: str) -> str
 
 
 def operator(git: Git) -> str:
-    """The committer's name and e-mail address, from git's configuration."""
+    """The committer's name and e-mail address in git's configuration. Raises `SyncError`."""
     try:
         return git.text("var", "GIT_COMMITTER_IDENT").rsplit(" ", 2)[0]
     except GitFailed as error:

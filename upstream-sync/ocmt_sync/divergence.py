@@ -1,4 +1,4 @@
-"""How the fork and its upstream differ: read once by every command that decides or reports."""
+"""Reads how the fork and its upstream differ, for every command that decides or reports."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ Progress = Callable[[str, int, int], None]
 class Refs:
     """The heads of the branches.
 
-    `base` is the commit that new picks are added to: the head of the sync branch (the local one or,
-    if it is ahead, origin's), or that of the fork's main branch if it contains the sync branch.
+    `base` is the commit to which picks are added: the head of the sync branch (the local one or, if
+    it is ahead, origin's), or of the fork's main branch if that contains the sync branch.
     """
 
     upstream: str
@@ -54,7 +54,7 @@ def _named(policy: Policy) -> list[str]:
 
 
 def read_refs(repository: Repository, policy: Policy) -> Refs:
-    """Resolve the branches. Raises `SyncError`, with the remedy, if one is missing."""
+    """Resolve the branches. Raises `SyncError` with the cure if one is missing."""
     git = repository.git
     refs = dict(
         line.split(" ", 1)[::-1]
@@ -97,7 +97,7 @@ def read_refs(repository: Repository, policy: Policy) -> Refs:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An upstream commit that the fork's branches do not contain, and what is known about it."""
+    """An upstream commit that the fork's branches do not contain, with its class and decision."""
 
     commit: Commit
     cls: CommitClass
@@ -138,7 +138,10 @@ class Divergence:
         return text(done.stdout).strip() or None
 
     def find(self, name: str) -> Item:
-        """The upstream commit that `name` resolves to; it may be in the fork's history."""
+        """The upstream commit to which `name` resolves; it may be in the fork's history.
+
+        Raises `SyncError` if there is none.
+        """
         sha = self.repository.git.resolve(name)
         if sha is None:
             raise SyncError(Exit.REPOSITORY, f"This repository has no commit `{name}`.")
@@ -172,7 +175,7 @@ def read_commits(
 def read_divergence(
     repository: Repository, policy: Policy, *, today: date, progress: Progress
 ) -> Divergence:
-    """Read and classify the commits that the fork lacks; find those it has in another form."""
+    """Read and classify the commits that the fork lacks, and find those it has in another form."""
     git, refs = repository.git, read_refs(repository, policy)
     cache = make_cache(repository, policy)
     progress("reading the fork's commits", 0, 0)
@@ -220,7 +223,7 @@ def read_divergence(
 def _entries(
     ledger: Ledger, commits: Mapping[str, Commit], ids: Callable[..., Mapping[str, str]]
 ) -> dict[str, Entry]:
-    """Decisions by commit; after a rewrite of upstream's history, by patch-id."""
+    """Commit → decision; after a rewrite of upstream's history, found by patch-id."""
     entries = {sha: e for sha in commits if (e := ledger.by_commit.get(sha))}
     strangers = [
         sha
@@ -242,11 +245,11 @@ def _emptied(
     ours: Sequence[Commit],
     already_picked: Mapping[str, AlreadyPicked],
 ) -> dict[str, AlreadyPicked]:
-    """Commits that would change nothing if picked, because an edited pick has their content.
+    """Commits whose pick would change nothing, because an edited pick has their content.
 
-    Only commits of which the fork changed every file are tried: any other file has upstream's older
-    content in the fork. Files of picks that name their source do not count, or each day's commits
-    would be tried because they touch the files of the day before.
+    Tries only commits whose every file the fork has changed: any other file has upstream's older
+    content in the fork. Files changed by picks with an `-x` line do not count, or each day's
+    commits would be tried for touching the same files as the day before's.
     """
     own_files = {path for commit in ours if not commit.picked_from for path in commit.files}
     probed = [
@@ -279,7 +282,7 @@ def now_iso(now: datetime) -> str:
 
 
 def divergence_surface(divergence: Divergence) -> list[str]:
-    """Upstream's files that the fork changed: those in which its changes can conflict."""
+    """Upstream's files that the fork changed, in which its changes can conflict."""
     base = divergence.merge_base
     if base is None:
         return []

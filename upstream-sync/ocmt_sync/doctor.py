@@ -1,4 +1,4 @@
-"""`sync doctor`: what would make a sync wrong or harmful, and what to do about it."""
+"""`sync doctor`: finds what would make a sync wrong or harmful, with the cure."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ _SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A stable code, what is wrong, and what to do."""
+    """A finding: a stable code, and a message with the cure."""
 
     code: str
     message: str
 
 
 def examine(repository: Repository, policy: Policy, *, now: datetime) -> list[Finding]:
-    """All findings; an empty list when there are none."""
+    """Run all checks; the list is empty if there are no findings."""
     findings = [*_git(repository), *_remotes(repository, policy), *_state(repository)]
     findings += _advisories(repository, policy)
     upstream = repository.git.resolve(policy.upstream_ref)

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of `ocmt sync`. 2, for wrong usage, is given by the command-line parser."""
+    """Exit codes of `ocmt sync`. The command-line parser uses 2 for wrong usage."""
 
     DONE = 0
     FINDINGS = 1  # doctor found something, or the configured tests fail
@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
 
 class SyncError(Exception):
-    """An error with its exit code; the text says what to do about it."""
+    """An error with its exit code. `str()` says what to do."""
 
     def __init__(self, exit_code: Exit, message: str) -> None:
         super().__init__(message)

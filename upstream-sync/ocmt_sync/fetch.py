@@ -1,4 +1,4 @@
-"""`sync fetch`: fetch upstream, the fork's own remote and the advisories."""
+"""`sync fetch`: fetches upstream, the fork's own remote and the advisories."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from ocmt_sync.security import download_advisories
 class Fetched:
     """Upstream's head before and after a fetch.
 
-    `rewritten`: whether the old head is no longer in upstream's history.
+    `rewritten` is whether the old head is no longer in upstream's history.
     """
 
     before: str | None
@@ -25,7 +25,10 @@ class Fetched:
 
 
 def fetch(repository: Repository, policy: Policy) -> Fetched:
-    """Fetch both remotes and the advisories. All of a remote's refs are updated, or none."""
+    """Fetch both remotes and the advisories. Updates all refs of a remote or none.
+
+    Raises `SyncError`.
+    """
     git, remote = repository.git, policy.upstream_remote
     if remote not in git.lines("remote"):
         raise SyncError(
@@ -51,7 +54,7 @@ def fetch(repository: Repository, policy: Policy) -> Fetched:
 
 def _fetch(repository: Repository, remote: str) -> None:
     before = _unfinished_packs(repository)
-    # Keep the pack: unpacked on a full disk, some of its objects would stay.
+    # Keep the pack, since unpacking it on a full disk would leave some of its objects behind.
     whole = ("-c", "fetch.unpackLimit=1")
     returncode = None
     try:
@@ -62,7 +65,7 @@ def _fetch(repository: Repository, remote: str) -> None:
         returncode = done.returncode
     finally:
         if returncode != 0:
-            # Git does not delete its unfinished pack, which would keep a full disk full.
+            # Git does not delete its unfinished pack, so a full disk would stay full.
             for path in _unfinished_packs(repository) - before:
                 path.unlink(missing_ok=True)
     if returncode != 0:

@@ -19,7 +19,7 @@ Since = Annotated[str | None, typer.Option("--since", help="Committed on or afte
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a commit must match; an empty field matches all. `since` is Unix seconds."""
+    """Conditions on commits; an empty field matches all. `since` is in Unix seconds."""
 
     path: str = ""
     author: str = ""
@@ -37,7 +37,7 @@ class Filters:
 
 
 def filters(path: str | None, author: str | None, words: str | None, since: str | None) -> Filters:
-    """The filters of the options; `since` is an ISO date, UTC. Raises `SyncError`."""
+    """Parse the options; `since` is an ISO date in UTC. Raises `SyncError`."""
     try:
         at = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp() if since else 0.0
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""What picking, merging or snapshotting would do, without doing it.
+"""Forecasts the result of picks, merges and snapshots, without changing the repository.
 
-A pick of C onto tree T is the three-way merge of T and C's tree with C's parent as the base. Each
-side becomes a synthetic commit on a synthetic base, which needs no history walk, works for root and
-merge commits alike and does not need `merge-tree --merge-base` (git 2.40). One `merge-tree --stdin`
-serves hundreds of merges: starting git costs more than merging.
+A pick of C onto the tree T is the three-way merge of T and C's tree, with C's parent as the base.
+Each side becomes a synthetic commit on a synthetic base, which needs no walk through history, works
+for root and merge commits, and does not need `merge-tree --merge-base` (git 2.40). One `merge-tree
+--stdin` process does hundreds of merges, since starting git costs more than a merge.
 """
 
 import subprocess
@@ -16,13 +16,13 @@ from ocmt_sync.git import Git, Repository, shown, text
 from ocmt_sync.history import Trees
 from ocmt_sync.objects import TemporaryStore, temporary_store
 
-# The process is restarted after this many: it keeps every object that it has parsed.
+# The process is restarted after so many merges, since it keeps every object that it has parsed.
 _MERGES_PER_PROCESS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The tree that a merge gives, and conflicting path → git's word for the conflict."""
+    """A merge's resulting tree, and each conflicting path with git's name for the conflict."""
 
     tree: str
     conflicts: Mapping[str, str]
@@ -33,7 +33,7 @@ class Outcome:
 
 
 class Forecaster:
-    """Merges trees in a temporary store. Made by `forecaster`."""
+    """Merges trees in a temporary store. Created by `forecaster`."""
 
     def __init__(self, store: TemporaryStore) -> None:
         self.store = store
@@ -62,7 +62,7 @@ class Forecaster:
         return self.merge_trees(commit.before, onto, commit.own)
 
     def merge_by(self, tree: str) -> None:
-        """Merge by the `.gitattributes` of this tree from now on."""
+        """Use the `.gitattributes` of this tree for later merges."""
         self.close()
         self.store.lay_out_attributes(tree)
 
@@ -70,8 +70,8 @@ class Forecaster:
         process = self._running()
         assert process.stdin is not None  # noqa: S101 (PIPE)
         try:
-            # git 2.39 flushes before a record's last byte, which then waits for the next record:
-            # a merge of the empty tree with itself is that next record.
+            # git 2.39 flushes before a record's last byte, which is held back until the next
+            # record. Merging the empty tree with itself produces that record.
             nothing = self._nothing
             process.stdin.write(f"{ours} {theirs}\n{nothing} {nothing}\n".encode())
             process.stdin.flush()
@@ -139,7 +139,7 @@ class Forecaster:
 
 @contextmanager
 def forecaster(repository: Repository, onto: str) -> Iterator[Forecaster]:
-    """A forecaster that first merges by the `.gitattributes` of `onto`, a commit or tree."""
+    """A forecaster that begins with the `.gitattributes` of `onto`, a commit or tree."""
     with temporary_store(repository, onto) as store:
         made = Forecaster(store)
         try:
@@ -150,7 +150,7 @@ def forecaster(repository: Repository, onto: str) -> Iterator[Forecaster]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One commit of a sequence: the tree after it, its conflicts, whether it changes nothing."""
+    """A forecast commit: the tree after it, its conflicts, and whether it is `empty`."""
 
     sha: str
     tree: str
@@ -168,9 +168,8 @@ def sequence(
 ) -> Iterator[Step]:
     """Forecast picks in order.
 
-    A conflicting commit is left out of what follows, as if skipped; its step has the tree before
-    it. `attributed` are the commits that change `.gitattributes`, by which later commits are
-    merged.
+    A conflicting commit is treated as skipped; its step has the tree before it. `attributed` are
+    the commits that change `.gitattributes`, which apply to later merges.
     """
     tree, attributes = onto, onto
     for sha in shas:
@@ -198,9 +197,9 @@ def prerequisites(
 ) -> list[str] | None:
     """A minimal subset of `earlier` after which `sha` applies to `paths` without a conflict.
 
-    `earlier` is oldest first, and its commits touch `paths`. Returns `None` if even all of them do
-    not help: the conflict is then with the fork's changes. Conflicts in other files are ignored, or
-    one in a changelog would hide the answer.
+    `earlier` has commits that touch `paths`, oldest first. Returns `None` if even all of them do
+    not help, since the conflict is then with the fork's own changes. Conflicts in other files, such
+    as a changelog, are ignored.
     """
 
     def works(chosen: Sequence[str]) -> bool:

@@ -1,8 +1,8 @@
-"""The only module that starts git.
+"""Runs git; no other module does.
 
-Names and messages in a repository are bytes that need not be UTF-8: the code carries them as `str`
-with surrogate escapes (`text`/`raw`), and `shown` makes them printable. Optional locks are off, so
-that reading never rewrites the user's index.
+Names and messages in a repository are bytes that need not be UTF-8. They are decoded to `str` with
+surrogate escapes (`text`, `raw`), and `shown` makes them printable. Optional locks are off, so that
+reading never rewrites the user's index.
 """
 
 import os
@@ -18,7 +18,7 @@ from ocmt_common.console import printable
 from ocmt_sync.errors import Exit, GitFailed, SyncError
 
 _CHUNK_BYTES = 1 << 16
-# GIT_* variables that git inherits; others, such as GIT_DIR, would select another repository.
+# GIT_* variables that git inherits. Others, such as GIT_DIR, could select another repository.
 _KEPT = (
     "GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY", "GIT_ALLOW_PROTOCOL", "GIT_ASKPASS",
     "GIT_CONFIG", "GIT_AUTHOR", "GIT_COMMITTER", "GIT_TRACE",
@@ -27,12 +27,12 @@ GIT_NEEDED = (2, 39)
 
 
 def text(data: bytes) -> str:
-    """Git's bytes as text; `raw` gives the same bytes back."""
+    """Decode bytes of git; `raw` is the inverse."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def raw(value: str) -> bytes:
-    """The bytes from which `text` made this value."""
+    """Encode a value to the bytes that `text` decoded."""
     return value.encode("utf-8", "surrogateescape")
 
 
@@ -43,7 +43,7 @@ def shown(value: str) -> str:
 
 
 def complaint(stderr: bytes) -> str:
-    """The last lines of git's error output, printable; at most 800 characters."""
+    """The last lines of git's error output, printable and at most 800 characters."""
     return "\n".join(map(shown, text(stderr).strip().split("\n")[-8:]))[-800:]
 
 
@@ -67,9 +67,11 @@ def _split(stream: IO[bytes] | None) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """A repository to run git in. `environment` adds variables, for the temporary object store.
-    `keep_open` are file descriptors that git inherits: a lock stays held while any git still runs.
-    `settings` are `-c` options for every command.
+    """A folder in which to run git.
+
+    `environment` adds variables, for the temporary object store. `keep_open` are file descriptors
+    that git inherits, so that a lock is held for as long as any git runs. `settings` are `-c`
+    options for every command.
     """
 
     cwd: Path
@@ -93,7 +95,7 @@ class Git:
         }
 
     def result(self, *args: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-        """Run git and return the result, whatever its exit code."""
+        """Run git and return the result with any exit code."""
         try:
             return subprocess.run(
                 self._argv(args),
@@ -127,14 +129,14 @@ class Git:
         return text(self.output(*args, stdin=stdin)).strip("\n")
 
     def lines(self, *args: str, stdin: bytes = b"") -> list[str]:
-        # Not `splitlines`, which also splits at characters that names may hold.
+        # Not `splitlines`, which also splits at characters that names may contain.
         return [line for line in self.text(*args, stdin=stdin).split("\n") if line]
 
     def succeeds(self, *args: str) -> bool:
         return self.result(*args).returncode == 0
 
     def resolve(self, name: str) -> str | None:
-        """The commit that a name stands for; `None` if there is none."""
+        """The hash of the commit to which `name` resolves; `None` if there is none."""
         done = self.result(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
         )
@@ -161,7 +163,7 @@ class Git:
         )
 
     def tokens(self, *args: str, stdin: Iterable[str] = ()) -> Iterator[bytes]:
-        """Git's NUL-separated output, streamed: memory stays flat however long the history."""
+        """Stream git's NUL-separated output, so that memory does not grow with the history."""
         with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as given:
             given.writelines(raw(line) + b"\n" for line in stdin)
             given.seek(0)
@@ -190,7 +192,7 @@ class Git:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """The folders of a repository. `state`, in the git directory, holds cache, journal and lock."""
+    """The folders of a repository. `state`, in the git directory, has cache, journal and lock."""
 
     git: Git
     top: Path | None
@@ -225,7 +227,7 @@ def open_repository(folder: Path) -> Repository:
             f"{shown(str(folder))} is not in a git repository. Run this in your fork or pass "
             "--repo.",
         )
-    # One command each: a folder's name may contain a line break.
+    # One command per folder, since a folder's name may contain a line break.
     common = git.output("rev-parse", "--path-format=absolute", "--git-common-dir")
     top = git.result("rev-parse", "--show-toplevel")
     return Repository(

@@ -1,6 +1,6 @@
 """Globs over repository paths: the policy's (anchored at the root) and CODEOWNERS' (gitignore's).
 
-Many patterns become one regular expression, because a sync classes tens of thousands of paths.
+Many patterns become one regular expression, since a sync classifies tens of thousands of paths.
 """
 
 import re
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 
 def glob_regex(pattern: str, *, ranges: bool = True) -> str:
-    """A glob as a regular expression.
+    """Convert a glob to a regular expression.
 
-    `**` crosses folders, `*` and `?` stay within one, a trailing `/` means everything below.
+    `**` matches across folders, `*` and `?` within one, and a trailing `/` everything below.
     """
     if pattern.endswith("/"):
         pattern += "**"
@@ -40,21 +40,21 @@ def glob_regex(pattern: str, *, ranges: bool = True) -> str:
 
 
 def codeowners_regex(pattern: str) -> str:
-    """A CODEOWNERS pattern as a regular expression.
+    """Convert a CODEOWNERS pattern to a regular expression.
 
-    A pattern without a slash matches at any depth, and a folder's owns what is below it.
+    A pattern without a slash matches at any depth; a folder's pattern also matches all below it.
     """
     anchored = "/" in pattern.rstrip("/")
     body = pattern.lstrip("/")
     regex = glob_regex(body, ranges=False)  # GitHub supports no character ranges
     prefix = "" if anchored else "(?:.*/)?"
-    # GitHub: `docs/*` owns only the files directly in docs, everything else also what is below.
+    # On GitHub, `docs/*` matches only files directly in docs; other patterns also match below.
     below = "" if pattern.endswith(("/", "/*")) else "(?:/.*)?"
     return f"{prefix}{regex}{below}"
 
 
 class FirstMatch:
-    """The first of several patterns that a path matches, cached per path."""
+    """Finds the first of several patterns that a path matches, cached per path."""
 
     def __init__(self, regexes: Sequence[str]) -> None:
         self._empty = not regexes

@@ -1,6 +1,6 @@
-"""Read commits: one `git log` for new ones, cached by SHA, since a commit never changes.
+"""Reads commits with one `git log` for new ones, and caches them by hash.
 
-A `Commit` holds only what decisions need: a hundred thousand must fit into memory.
+A `Commit` has only what decisions need, since a hundred thousand must fit into memory.
 """
 
 import marshal
@@ -17,7 +17,7 @@ from ocmt_sync.git import Git, raw, text
 _SCHEMA = 3
 _FORMAT = "%x02%H%x00%P%x00%at%x00%ct%x00%an%x00%s%x00%b"
 _FIELDS = 7
-# One git keeps the trees it has read: 240 MB after a hundred thousand commits.
+# A git process keeps the trees that it has read: 240 MB after a hundred thousand commits.
 _READ_AT_ONCE = 20_000
 PICKED = re.compile(r"\(cherry picked from commit ([0-9a-f]{7,64})\)")
 _REVERTS = re.compile(r"This reverts commit ([0-9a-f]{7,64})")
@@ -28,10 +28,10 @@ _ADVISORY = re.compile(r"\b(GHSA(?:-[0-9a-z]{4}){3}|CVE-\d{4}-\d{4,7})\b", re.IG
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What decisions need to know about one commit.
+    """A commit, with what decisions need.
 
-    Times are Unix seconds. `files` are the paths that it changes against its first parent; empty
-    for a merge, whose commits list theirs.
+    Times are in Unix seconds. `files` are the paths that it changes against its first parent; empty
+    for a merge, since its commits list theirs.
     """
 
     sha: str
@@ -102,7 +102,7 @@ def _commit(
     fields: Sequence[bytes], files: Sequence[str], submodules: bool, evidence: Evidence
 ) -> Commit:
     sha, parents, authored, committed, author, subject, body = (text(f) for f in fields)
-    # Substring tests first: regular expressions over ten thousand bodies take half a second.
+    # Substring tests first, since regular expressions over ten thousand bodies take half a second.
     reverts = _REVERTS.findall(body) if "This reverts" in body else ()
     snapshot = _SNAPSHOT.findall(body) if "Upstream-Snapshot" in body else ()
     return Commit(
@@ -123,15 +123,15 @@ def _commit(
 
 
 class CommitCache:
-    """An SQLite cache in the git directory: commits, patch-ids and probe results, by SHA.
+    """An SQLite cache in the git directory of commits, patch-ids and probe results, by hash.
 
-    It only saves time: a damaged file is deleted and its content computed again.
+    A damaged file is deleted, and its content computed again.
     """
 
     def __init__(self, folder: Path, *, flavour: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "cache.sqlite"
-        # marshal is three times as fast as JSON, and as stable as the Python that wrote it.
+        # marshal is three times as fast as JSON, but its format depends on Python's version.
         self._flavour = f"{_SCHEMA}:{sys.hexversion:x}:{flavour}"
 
     def _open(self) -> sqlite3.Connection:
@@ -153,7 +153,7 @@ class CommitCache:
             self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
 
     def get(self, kind: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """The cached values of these keys; missing ones are left out."""
+        """The cached values of `keys`, without missing ones."""
         try:
             return self._get(kind, keys)
         except sqlite3.OperationalError:
@@ -184,7 +184,7 @@ class CommitCache:
             db.execute("COMMIT")
 
     def commits(self, git: Git, shas: Sequence[str], evidence: Evidence) -> dict[str, Commit]:
-        """These commits, in their order; git reads only those that are not cached."""
+        """Hash → commit, in the order of `shas`; git reads only those that are not cached."""
         kind = f"commit:{self._flavour}"
         interned: dict[str, str] = {}
         known = {sha: _load(value, interned) for sha, value in self.get(kind, shas).items()}
@@ -228,7 +228,7 @@ class Trees:
 
 
 def trees_of(git: Git, shas: Sequence[str]) -> dict[str, Trees]:
-    """The trees that picking these commits needs, in two git calls however many they are."""
+    """Hash → the trees needed to pick it, in two git calls for all commits."""
     own: dict[str, tuple[str, tuple[str, ...]]] = {}
     for token in git.tokens(
         "log", "-z", "--no-walk=unsorted", "--stdin", "--no-show-signature", "--no-notes",

@@ -1,6 +1,6 @@
 """The journal: the state of an unfinished `apply`, replaced atomically.
 
-It does not list the commits already picked: those are read from the sync branch, so that journal
+It does not list the commits already picked: these are read from the sync branch, so that journal
 and branch cannot disagree.
 """
 
@@ -18,8 +18,8 @@ class Journal:
     """The journal of one apply.
 
     `before` is the sync branch's head before the apply ("" if there was none), `made_worktree`
-    whether this apply made the work tree, `conflict` the commit whose conflict is unresolved,
-    `emptied` the commits whose picks changed nothing, `skipped` commit → reason.
+    whether this apply created the work tree, `conflict` the commit with an unresolved conflict,
+    `emptied` the commits whose picks changed nothing, and `skipped` is commit → reason.
     """
 
     plan: str
@@ -59,6 +59,6 @@ def remove_journal(state: Path) -> None:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Replace a file atomically and durably; make its folder first."""
+    """Replace a file atomically and durably, creating its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content, mode=0o644)

@@ -1,9 +1,9 @@
 """The ledger: the decisions about upstream's commits, as files in the fork.
 
-Each command that decides adds one file, named by time and content and never changed afterwards, so
-that two operators' branches merge without conflicts and a rebase keeps every file. Decisions name
-upstream's commits, which a rebase of the fork does not change, and their patch-ids, which survive a
-rewrite of upstream's history. The newest decision about a commit counts.
+Each command that decides adds a file, which is named by time and content and never changes, so that
+two operators' branches merge without conflicts and a rebase keeps every file. Decisions refer to
+upstream's commits, which a rebase of the fork does not change, and to their patch-ids, which
+survive a rewrite of upstream's history. The newest decision about a commit applies.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Entry:
 
 
 class Ledger:
-    """All decisions; the newest about a commit counts."""
+    """All decisions. The newest about a commit applies."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         unique = set(entries)
@@ -50,7 +50,7 @@ class Ledger:
         self.subjects = {e.subject for e in self.entries}
 
     def last_at(self) -> str | None:
-        """The time of the newest `applied` decision; `None` without one."""
+        """The time of the newest `applied` decision; `None` if there is none."""
         return max((e.at for e in self.entries if e.act == "applied"), default=None)
 
 
@@ -65,7 +65,7 @@ def ledger_file(entries: Sequence[Entry], at: str) -> tuple[str, bytes]:
 
 
 def parse_entries(data: bytes, *, source: str) -> list[Entry]:
-    """Read a ledger file. A damaged line raises `SyncError`: skipping it would lose a decision."""
+    """Parse a ledger file. Raises `SyncError` for a damaged line, since it may be a decision."""
     entries: list[Entry] = []
     for number, line in enumerate(data.splitlines(), 1):
         try:
@@ -89,7 +89,7 @@ def parse_entries(data: bytes, *, source: str) -> list[Entry]:
 
 
 def read_ledger(git: Git, commits: Iterable[str], folder: str) -> Ledger:
-    """The decisions in any of these commits: the fork's branches, here and at origin."""
+    """The decisions in any of `commits`, the heads of the fork's branches here and at origin."""
     blobs: dict[str, str] = {}
     for commit in dict.fromkeys(commits):
         for item in git.output("ls-tree", "-r", "-z", commit, "--", f"{folder}/").split(b"\0"):

@@ -1,7 +1,7 @@
 """One sync at a time in a repository.
 
-The kernel releases the lock when its holder ends. The git processes that an apply starts inherit
-it, so that it is held until the git of a killed `ocmt` has ended too.
+The kernel releases the lock when its holders end. Git processes that an apply starts inherit it, so
+it is held until the git processes of a killed `ocmt` have ended, too.
 """
 
 import fcntl
@@ -13,13 +13,16 @@ from pathlib import Path
 
 from ocmt_sync.errors import Exit, SyncError
 
-# Enough for the git of a killed run to end.
+# Enough time for the git process of a killed run to end.
 _PATIENCE_S = 3.0
 
 
 @contextmanager
 def exclusive(state: Path, *, patience_s: float = _PATIENCE_S) -> Iterator[int]:
-    """Hold the repository's sync lock; yields its file descriptor."""
+    """Hold the repository's sync lock, and yield its file descriptor.
+
+    Raises `SyncError` if it is not free within `patience_s` seconds.
+    """
     state.mkdir(parents=True, exist_ok=True)
     handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

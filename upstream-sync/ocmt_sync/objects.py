@@ -1,8 +1,8 @@
 """A temporary object store on top of the repository's, so that a forecast leaves nothing behind.
 
-Git reads the user's objects (as alternates) and writes into a temporary folder only. The
-`.gitattributes` of the forecast tree are written to an empty work tree: git reads merge drivers and
-binary marks from there, and the user's checkout may have others.
+Git reads the user's objects (as alternates) and writes only to a temporary folder. The
+`.gitattributes` of the forecast tree are written to an empty work tree, from which git reads merge
+drivers and binary marks, since the user's checkout may have others.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _IDENTITY = "OCMT forecast <forecast@localhost> 0 +0000"
 
 @dataclass(frozen=True, slots=True)
 class TemporaryStore:
-    """`git` writes into the temporary folder; `write_commit` does without starting git."""
+    """`git` writes to the temporary folder. `write_commit` does so without starting git."""
 
     git: Git
     _objects: Path
@@ -35,7 +35,7 @@ class TemporaryStore:
         return self._write(b"commit", "\n".join(lines).encode())
 
     def lay_out_attributes(self, tree: str) -> None:
-        """Merge by the `.gitattributes` of this tree or commit from now on.
+        """Write the `.gitattributes` of a tree or commit to the work tree.
 
         Git reads them once, so a running process keeps the old ones.
         """
@@ -60,7 +60,7 @@ class TemporaryStore:
         path = folder / sha[2:]
         if not path.exists():
             folder.mkdir(exist_ok=True)
-            # Written under another name first: git may read the object meanwhile.
+            # Written under another name first, since git may read the object meanwhile.
             partial = folder / f"tmp_{sha[2:]}"
             partial.write_bytes(zlib.compress(data, 1))
             partial.replace(path)

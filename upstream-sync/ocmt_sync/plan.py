@@ -1,4 +1,4 @@
-"""Make a plan: choose commits by class and filter, in upstream's order, and forecast them."""
+"""Creates a plan: chooses commits by class and filter, in upstream's order, and forecasts them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from ocmt_sync.history import Trees, trees_of
 from ocmt_sync.planfile import Line, Plan, Strategy
 from ocmt_sync.policy import CommitClass
 
-# A conflict rarely needs more than a few earlier commits; trying very many would take minutes.
+# A conflict rarely needs more than a few earlier commits, and trying many would take minutes.
 _TRIED_PREREQUISITES = 24
 EMPTY = "picking it changes nothing here"
 NEUTRAL_CONFLICT = "conflicts only in neutral files"
@@ -27,7 +27,7 @@ NEUTRAL_CONFLICT = "conflicts only in neutral files"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which commits a plan lists (`filters`) and which of them it picks; the rest it holds."""
+    """Which commits a plan lists (`filters`) and which of these it picks; it holds the others."""
 
     classes: tuple[CommitClass, ...] = ("always",)
     security: bool = True
@@ -38,9 +38,9 @@ class Choice:
 
 
 def considered(divergence: Divergence, choice: Choice) -> list[Item]:
-    """The commits that a plan lists: open ones, those named, and the reverts of both.
+    """The commits that a plan lists: open ones, named ones, and reverts of both.
 
-    A revert that was skipped along with its commit matters again when that commit is picked.
+    A revert that was skipped together with its commit is relevant again if that commit is picked.
     """
     waiting = {i.commit.sha for i in divergence.open if choice.filters.fits(i)} | set(
         choice.commits
@@ -54,7 +54,7 @@ def considered(divergence: Divergence, choice: Choice) -> list[Item]:
 
 
 def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
-    """A line for each commit, by its class and `choice`, before any forecast."""
+    """The line of each commit, by its class and `choice`, without a forecast."""
     lines: list[Line] = []
     picked: set[str] = set()
     for item in items:
@@ -64,7 +64,7 @@ def choose(items: Sequence[Item], choice: Choice) -> list[Line]:
             sha in choice.commits
             or (choice.security and bool(item.security))
             or item.cls in choice.classes
-            # A plan that picks a commit which upstream reverted picks the revert too.
+            # A plan that picks a commit also picks upstream's revert of it.
             or not picked.isdisjoint(item.commit.reverts)
         )
         if not wanted and not item.open:
@@ -91,7 +91,7 @@ def make_plan(
     compare: bool,
     progress: Progress,
 ) -> Plan:
-    """A plan with its forecast. The user's repository is not changed."""
+    """Create a plan with its forecast, without changing the repository. Raises `SyncError`."""
     refs, policy = divergence.refs, divergence.policy
     if refs.diverged:
         raise SyncError(
@@ -138,9 +138,9 @@ def make_plan(
 
 
 def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str, str]:
-    """The commit to merge or snapshot, and its name.
+    """`(hash, name)` of the commit to merge or snapshot; both empty for picks.
 
-    It is that of the given tag, upstream's head or its newest tag; for picks, both are empty.
+    It is the tag's commit, or else upstream's head or its newest tag. Raises `SyncError`.
     """
     git = divergence.repository.git
     head = f"{divergence.policy.upstream_remote}/{divergence.policy.upstream_branch}"
@@ -162,7 +162,7 @@ def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str
 
 
 def snapshot_base(divergence: Divergence) -> str | None:
-    """The upstream commit of the last snapshot, else the merge base."""
+    """The upstream commit of the last snapshot, or else the merge base."""
     last = [c.snapshot_of for c in divergence.ours if c.snapshot_of]
     return last[-1] if last else divergence.merge_base
 
@@ -201,13 +201,13 @@ def _forecast(
 
 
 def _sets_attributes(item: Item) -> bool:
-    # A merge lists no files, and may change any.
+    # A merge lists no files but may change any.
     names = {path.rpartition("/")[2] for path in item.commit.files}
     return item.commit.is_merge or ".gitattributes" in names
 
 
 def _evil_merges(divergence: Divergence, lines: list[Line]) -> list[Line]:
-    """Hold merges that contain a manual resolution, which picking their commits would lose."""
+    """Hold merges with a manual resolution, which picking their commits would lose."""
     out: list[Line] = []
     for line in lines:
         if line.do == "skip" and divergence.items[line.commit].commit.is_merge:
@@ -253,14 +253,14 @@ def _explained(
 
 
 def _weighty(divergence: Divergence, step: Step) -> set[str]:
-    """The conflicting files of a class other than `neutral`."""
+    """The conflicting files that are not `neutral`."""
     return {path for path in step.conflicts if divergence.policy.class_of_file(path) != "neutral"}
 
 
 def _left_before(divergence: Divergence, steps: Mapping[str, Step]) -> dict[str, list[str]]:
     """Conflicting pick → the earlier commits on the same files that the fork lacks, oldest first.
 
-    Skipped and filtered commits are included, but not those that this plan picks.
+    Includes skipped and filtered commits, but not those that this plan picks.
     """
     weighty = {sha: _weighty(divergence, step) for sha, step in steps.items() if step.conflicts}
     touching: dict[str, list[tuple[int, str]]] = {p: [] for ps in weighty.values() for p in ps}

@@ -19,7 +19,7 @@ _TARGETS = {"merge": ("target",), "snapshot": ("target", "before")}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What to do with one commit. `tree` is the forecast's tree after it ("" unless picked)."""
+    """What to do with a commit. `tree` is the forecast tree after it ("" unless picked)."""
 
     do: Do
     commit: str
@@ -37,9 +37,9 @@ class Line:
 class Plan:
     """A plan, as its file stores it.
 
-    `base` is the commit that it starts from, `target` the commit to merge or snapshot, `before` the
-    upstream commit of the last snapshot. `compared`, strategy → its forecast in words, is only a
-    comment in the file.
+    `base` is the commit from which it starts, `target` the commit to merge or snapshot, and
+    `before` the upstream commit of the last snapshot. `compared` (strategy → its forecast as text)
+    is only a comment in the file.
     """
 
     strategy: Strategy
@@ -69,7 +69,7 @@ _HEADER = """\
 
 
 def render(plan: Plan, *, name: str) -> str:
-    """The plan as text."""
+    """Serialise the plan."""
     out = [_HEADER.format(name=name)]
     out += [f"# Forecast, {how}: {what}" for how, what in plan.compared.items()]
     out += [
@@ -106,7 +106,7 @@ def _lines(lines: tuple[Line, ...]) -> Iterator[str]:
 
 
 def _quoted(value: str) -> str:
-    # A JSON string of printable characters is a TOML basic string, except for DEL.
+    # A JSON string of printable characters is also a TOML basic string, except for DEL.
     return json.dumps(shown(value), ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
@@ -115,7 +115,7 @@ def _list(values: tuple[str, ...]) -> str:
 
 
 def parse(content: str, *, source: str) -> Plan:
-    """Read a plan, which may have been edited. Raises one `SyncError` that lists all mistakes."""
+    """Parse a plan, which may have been edited. Raises one `SyncError` with all mistakes."""
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:

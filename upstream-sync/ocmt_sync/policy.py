@@ -1,8 +1,8 @@
-"""The sync policy: which upstream changes the fork wants, as a pure function of paths.
+"""The sync policy: classifies upstream's commits by their paths. Pure.
 
-Ordered globs class each file (the first match wins); the commit's class follows from its files'. A
-commit is as demanding as its most demanding file, `neutral` and `skip` files do not hold back the
-rest, and one file without a rule makes the whole commit `unknown`, so that an operator looks at it.
+Ordered globs classify each file (the first match applies), and the files' classes give the
+commit's: that of its most demanding file. `neutral` and `skip` files do not hold back the others.
+One file without a rule makes the commit `unknown`, so that an operator looks at it.
 """
 
 import difflib
@@ -30,7 +30,7 @@ _RULE_KEYS = ("class", "paths", "why")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A glob of the policy, and the class of its files. A file has the class of its first match."""
+    """A glob of the policy and the class of its files."""
 
     pattern: str
     cls: Class
@@ -87,11 +87,11 @@ class Policy:
 
 
 def fold(classes: Iterable[CommitClass]) -> CommitClass:
-    """A commit's class from its files' (`neutral` for a commit without files)."""
+    """A commit's class by its files' classes; `neutral` if it has no files."""
     return FOLD[max((FOLD.index(c) for c in set(classes)), default=0)]
 
 
-# What `git check-ref-format` refuses.
+# What `git check-ref-format` rejects.
 _NO_NAME = re.compile(r"[\x00- ~^:?*\[\\\x7f]|\.\.|@\{|//|^/|/$|(?:^|/)\.|\.(?:lock)?(?:/|$)|^@$")
 
 _SHAPE: Mapping[str, Mapping[str, type]] = {
@@ -104,7 +104,7 @@ _SHAPE: Mapping[str, Mapping[str, type]] = {
 
 
 def parse_policy(data: bytes, *, source: str) -> Policy:
-    """Read a policy. Raises one `SyncError` that lists all mistakes and where they are."""
+    """Parse a policy. Raises one `SyncError` with all mistakes and their places."""
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -188,7 +188,7 @@ def _are_texts(found: Any) -> bool:
 
 
 def _name_mistake(key: str, name: str) -> str | None:
-    """Why `name` cannot be the ledger's folder or a remote's or branch's name; `None` if it can."""
+    """Why `name` is no valid ledger folder, remote or branch; `None` if it is valid."""
     if key == "ledger":
         parts = {part.lower() for part in name.strip("/").split("/")}
         outside = name.startswith("/") or parts & {"", ".", "..", ".git"}
@@ -262,7 +262,10 @@ def _default_document() -> dict[str, Any]:
 
 
 def load_policy(path: Path | None, top: Path | None) -> Policy:
-    """The policy at `path`, else `sync.toml` at the repository's top, else the default one."""
+    """The policy at `path`, or else `sync.toml` in `top`, or else the default one.
+
+    Raises `SyncError`.
+    """
     if path is None and top is not None and (top / POLICY_FILE).is_file():
         path = top / POLICY_FILE
     if path is None:

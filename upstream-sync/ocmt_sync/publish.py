@@ -1,4 +1,4 @@
-"""`sync push`: push the sync branch to origin, never forced, and write the pull request's text."""
+"""`sync push`: pushes the sync branch to origin, without force, and writes the PR's text."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ _GITHUB = re.compile(r"(?:github\.com[:/])([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether two URLs name the same repository, across schemes, users and a `.git` suffix."""
+    """Whether two URLs are of one repository, ignoring scheme, user and a `.git` suffix."""
 
     def plain(url: str) -> str:
         url = re.sub(r"^[a-z+]+://", "", url.strip())
@@ -36,7 +36,7 @@ def urls(repository: Repository, remote: str, *, push: bool) -> list[str]:
 
 
 def check_destination(repository: Repository, policy: Policy) -> str:
-    """Origin's push URL. Raises `SyncError` if it is upstream's, or there is not exactly one."""
+    """Origin's push URL. Raises `SyncError` if it is upstream's or not exactly one."""
     to = urls(repository, policy.fork_remote, push=True)
     if not to:
         raise SyncError(
@@ -57,7 +57,7 @@ def check_destination(repository: Repository, policy: Policy) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did. `repo` is OWNER/NAME on GitHub, or "" elsewhere."""
+    """The result of a push. `repo` is OWNER/NAME on GitHub, "" elsewhere."""
 
     url: str
     branch: str
@@ -75,7 +75,7 @@ def push(
     repo: str | None,
     dry_run: bool,
 ) -> Pushed:
-    """Push the sync branch by its full name, without force."""
+    """Push the sync branch by its full name, without force. Raises `SyncError`."""
     git, branch = repository.git, policy.sync_branch
     url = check_destination(repository, policy)
     if read_journal(repository.state) is not None:
@@ -106,7 +106,7 @@ def push(
 def pull_request(
     repository: Repository, policy: Policy, security_sources: SecuritySources, tip: str
 ) -> tuple[str, str]:
-    """A pull request's title and text: the branch's commits, security first, then by class."""
+    """`(title, text)` of a pull request: the branch's commits, security first, then by class."""
     git = repository.git
     against = git.resolve(f"refs/remotes/{policy.fork_remote}/{policy.fork_branch}")
     base = against or git.resolve(f"refs/heads/{policy.fork_branch}")
@@ -147,14 +147,14 @@ def _body(
         for commit in groups[name]:
             evidence = security_sources.evidence(commit) if name == "Security" else []
             why = f" ({shown(evidence[0])})" if evidence else ""
-            # Upstream's #123 would link to this fork's issue 123: keep it from doing so.
+            # Keep upstream's #123 from linking to this fork's issue 123.
             subject = re.sub(r"#(?=\d)", "#\u200b", shown(commit.subject))
             lines.append(f"- `{commit.sha[:12]}` {subject}{why}")
     return "\n".join(lines) + "\n"
 
 
 def open_pull_request(pushed: Pushed, policy: Policy) -> str:
-    """Open the PR with GitHub's `gh`; returns what it printed (the address)."""
+    """Open the PR with GitHub's `gh`. Returns its output, the PR's address. Raises `SyncError`."""
     if not pushed.repo:
         raise SyncError(Exit.INPUT, "Name the repository for the PR with --repo OWNER/NAME.")
     gh = shutil.which("gh")

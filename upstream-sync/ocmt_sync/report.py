@@ -1,4 +1,4 @@
-"""`sync status`, `list` and `show` as data: what the commands print and `--json` gives."""
+"""The data of `sync status`, `list` and `show`, which the commands print as text or JSON."""
 
 import hashlib
 import json
@@ -99,7 +99,7 @@ def _status(divergence: Divergence) -> dict[str, Any]:
 
 
 def brief(item: Item) -> dict[str, Any]:
-    """One commit's fields in a list."""
+    """The fields of a commit in a list."""
     commit = item.commit
     return {
         "commit": commit.sha,
@@ -115,7 +115,7 @@ def brief(item: Item) -> dict[str, Any]:
 
 
 def show(divergence: Divergence, item: Item) -> dict[str, Any]:
-    """All that is known about one commit, with a forecast of picking it now."""
+    """All fields of a commit, with a forecast of picking it now."""
     commit, policy = item.commit, divergence.policy
     by_class: dict[str, list[dict[str, str]]] = {}
     for path in commit.files:

@@ -1,8 +1,8 @@
-"""One apply, from its journal: picks, conflicts and their resolution, the ledger, undo.
+"""Runs an apply from its journal: picks, conflicts and their resolution, the ledger, undo.
 
-An apply that is killed at any point continues to the same result: the branch shows which picks are
-done (each names its source), a pick interrupted in the middle is undone, and only a conflict that
-the journal records is treated as the operator's unfinished work.
+An apply that is killed at any point continues to the same result. The branch shows which picks are
+done, since each names its source; an interrupted pick is undone; and only a conflict recorded in
+the journal is treated as the operator's unfinished work.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ _BATCH = 40
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply did. `conflict` is the commit it stopped at, `paths` what to resolve."""
+    """The result of an apply. `conflict` is the commit that stopped it, `paths` what to resolve."""
 
     picked: int
     empty: int
@@ -50,7 +50,7 @@ class Run:
         self.policy = policy
         self.journal = journal
         self.plan = parse(journal.plan, source="the plan being applied")
-        # Not the operator's current folder: that may be the work tree which `undo` removes.
+        # Not the operator's current folder, which may be the work tree that `undo` removes.
         self.user_git = worktree.sync_git(repository.common_dir, lock=lock)
         self.git = worktree.sync_git(Path(journal.worktree), lock=lock)
 
@@ -58,7 +58,7 @@ class Run:
         write_journal(self.repository.state, self.journal)
 
     def prepare(self) -> None:
-        """Make or find the work tree, on the sync branch at the plan's base or a later commit."""
+        """Create or find the work tree, on the sync branch at the plan's base or a later commit."""
         branch = self.policy.sync_branch
         found = worktree.find_tree(self.repository, branch)
         if found is None:
@@ -80,7 +80,10 @@ class Run:
         return set(PICKED.findall(bodies))
 
     def recover(self) -> Attempt | None:
-        """Finish or undo what the last run left in the work tree. Returns the open conflict."""
+        """Finish or undo an interrupted pick in the work tree. Returns the open conflict, if any.
+
+        Raises `SyncError`.
+        """
         waiting = self.journal.conflict
         head = worktree.unfinished(self.git)
         if not waiting or not head or self._is_done(waiting):
@@ -180,7 +183,7 @@ class Run:
         return None
 
     def _decide(self) -> int:
-        """Commit the plan's decisions to the ledger, unless they are there. Returns how many."""
+        """Commit the plan's decisions to the ledger, unless already done. Returns their number."""
         if self.plan.strategy != "pick":
             return 0
         entries = plan_entries(self.plan, self.journal, self._patch_ids)
@@ -213,7 +216,7 @@ class Run:
         )
 
     def _as_forecast(self) -> bool:
-        """Whether every pick gave the tree that the plan forecast."""
+        """Whether every pick resulted in the tree that the plan forecasts."""
         expected = {line.commit: line.tree for line in self.plan.picks() if line.tree}
         listed = self.git.output("log", "-z", "--format=%T %b", f"{self.journal.base}..HEAD").split(
             b"\0"
@@ -226,7 +229,7 @@ class Run:
         return True
 
     def leave_out(self, reason: str) -> None:
-        """Skip the conflicting commit, for `reason`."""
+        """Skip the conflicting commit, for `reason`. Raises `SyncError`."""
         waiting = self.journal.conflict
         if not reason.strip():
             raise SyncError(Exit.INPUT, "Give a reason after --skip: the ledger records it.")
@@ -256,7 +259,7 @@ class Run:
 
 
 def _clean_run(todo: list[Line]) -> list[Line]:
-    """The next lines to pick with one git command: those forecast to apply, at most `_BATCH`."""
+    """The next picks for one git command: up to `_BATCH` that are forecast to apply."""
     out: list[Line] = []
     for line in todo[:_BATCH]:
         if not line.tree or line.conflicts:

@@ -1,7 +1,7 @@
-"""Which commits are about security, each with its evidence.
+"""Finds commits about security, with the evidence.
 
-Three sources, because none alone is enough: keywords and trailers in the message, paths owned by
-security teams in upstream's CODEOWNERS, and commits or pull requests that advisories name.
+There are three sources, since none is enough alone: keywords and trailers in the message, paths
+that upstream's CODEOWNERS assigns to security teams, and commits or pull requests in advisories.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def message_evidence(policy: Policy, subject: str, body: str) -> tuple[str, ...]
 
 
 class Owners:
-    """The security teams that own paths, by a CODEOWNERS file (its last matching line wins)."""
+    """The security teams that own a path by a CODEOWNERS file, whose last matching line applies."""
 
     def __init__(self, content: str, teams: Sequence[str]) -> None:
         wanted = {team.lower() for team in teams}
@@ -60,7 +60,7 @@ class Owners:
 
 
 def read_owners(git: Git, commit: str, teams: Sequence[str]) -> Owners:
-    """CODEOWNERS as it is at `commit`."""
+    """The owners by CODEOWNERS at `commit`."""
     for place in CODEOWNERS_PLACES:
         found = git.result("cat-file", "blob", f"{commit}:{place}")
         if found.returncode == 0:
@@ -70,7 +70,7 @@ def read_owners(git: Git, commit: str, teams: Sequence[str]) -> Owners:
 
 @dataclass(frozen=True)
 class Advisories:
-    """The commits and pull requests that published advisories name → the advisory's id."""
+    """Commits and pull requests in published advisories → the advisory's id."""
 
     commits: Mapping[str, str] = field(default_factory=dict)
     pulls: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +96,10 @@ class Advisories:
 
 
 def parse_advisories(data: bytes, *, source: str) -> Advisories:
-    """Parse OSV or GHSA: one object, a list, one object per line, or OSV's `{"vulns": […]}`."""
+    """Parse OSV or GHSA: an object, a list, an object per line, or OSV's `{"vulns": […]}`.
+
+    Raises `SyncError`.
+    """
     try:
         try:
             document = json.loads(data)
@@ -162,7 +165,7 @@ def is_url(place: str) -> bool:
 
 
 def advisory_files(policy: Policy, *, top: Path | None, state: Path) -> list[tuple[str, Path]]:
-    """Each configured source with its local file."""
+    """`(source, local file)` of each configured source."""
     return [
         (place, kept_copy(state, place) if is_url(place) else (top or Path()) / place)
         for place in policy.advisories
@@ -170,7 +173,7 @@ def advisory_files(policy: Policy, *, top: Path | None, state: Path) -> list[tup
 
 
 def load_advisories(policy: Policy, *, top: Path | None, state: Path) -> tuple[Advisories, bytes]:
-    """The advisories, and the bytes of their files as a cache key."""
+    """The advisories, and their files' bytes as a cache key. Raises `SyncError`."""
     parts: list[Advisories] = []
     everything = b""
     for place, path in advisory_files(policy, top=top, state=state):
@@ -189,7 +192,7 @@ def load_advisories(policy: Policy, *, top: Path | None, state: Path) -> tuple[A
 def download_advisories(policy: Policy, *, state: Path) -> list[str]:
     """Download the advisory URLs and return them.
 
-    A local copy is replaced atomically, and only by content that parses.
+    Local copies are replaced atomically, and only by valid content. Raises `SyncError`.
     """
     import httpx2  # noqa: PLC0415 (slow to import, and only `fetch` needs it)
 
@@ -222,7 +225,7 @@ def _refuse_plain_http(hop: "httpx2.URL", url: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SecuritySources:
-    """CODEOWNERS and advisories, the evidence that a commit is about security."""
+    """CODEOWNERS and advisories, two of the sources of evidence."""
 
     owners: Owners
     advisories: Advisories

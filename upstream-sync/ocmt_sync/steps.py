@@ -13,7 +13,7 @@ from ocmt_sync.planfile import Plan
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How a step ended; `paths` are those in conflict."""
+    """The result of a step. `paths` are those in conflict."""
 
     kind: Literal["done", "empty", "conflict"]
     paths: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class Attempt:
 def pick_many(git: Git, shas: Sequence[str]) -> bool:
     """Pick several commits with one git command. Returns whether all applied.
 
-    If one does not, the picks before it stay and the work tree is reset to them.
+    If one does not, the picks before it stay, and the work tree is reset to the last of them.
     """
     done = git.result("cherry-pick", "-x", *shas)
     if done.returncode != 0:
@@ -42,7 +42,7 @@ def pick_one(git: Git, sha: str) -> Attempt:
 
 
 def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
-    """Handle why git stopped: a conflict, nothing to commit, or a conflict that rerere resolved."""
+    """The result after git stopped: a conflict, nothing to commit, or resolved by rerere."""
     paths = worktree.unmerged(git)
     if paths:
         return Attempt("conflict", tuple(paths))
@@ -58,9 +58,9 @@ def _settle(git: Git, what: str, stderr: bytes) -> Attempt:
 
 
 def commit_resolved(git: Git) -> None:
-    """Commit a resolved pick or merge with git's own prepared message, without a list of conflicts.
+    """Commit a resolved pick or merge with git's prepared message and the picked commit's author.
 
-    Git appends that list for an editor to strip. It keeps the picked commit's author.
+    Removes the list of conflicts, which git appends for an editor to strip.
     """
     prepared = Path(git.text("rev-parse", "--git-path", "MERGE_MSG"))
     message = (git.cwd / prepared).read_bytes()
@@ -74,7 +74,7 @@ def _failed(what: str, stderr: bytes, returncode: int) -> GitFailed:
 
 
 def take_merge(git: Git, plan: Plan, at: str) -> Attempt:
-    """Merge upstream's commit `plan.target` with all its ancestors."""
+    """Merge upstream's commit `plan.target`."""
     message = f"Merge upstream {plan.target_name}"
     done = git.result("merge", "--no-ff", "--no-verify", "-m", message, plan.target)
     if done.returncode == 0:
@@ -85,10 +85,10 @@ def take_merge(git: Git, plan: Plan, at: str) -> Attempt:
 
 
 def snapshot(git: Git, plan: Plan, at: str) -> Attempt:
-    """Bring the tree to upstream's at the target plus the fork's own changes, as one commit.
+    """Commit upstream's tree at the target plus the fork's own changes, as one commit.
 
-    A commit that leads from the last snapshot's tree to the target's is made and picked, so that
-    conflicts are resolved as with any pick.
+    Creates and picks a commit from the last snapshot's tree to the target's, so that conflicts are
+    resolved as in any pick.
     """
     before = git.tree_of(plan.before)
     dated = {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at}

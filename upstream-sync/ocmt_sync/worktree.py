@@ -1,4 +1,4 @@
-"""The sync branch's own work tree; the operator's is never changed."""
+"""The sync branch's own work tree. The operator's work trees are never changed."""
 
 import os
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.git import Git, Repository, raw, shown, text
 
-# Git settings in the sync work tree, which override the operator's own. The fork's hooks check the
-# commits of people, not upstream's; a background process would hold the lock; files and messages
-# must be the same for every operator.
+# Git settings in the sync work tree, which override the operator's. The fork's hooks are for its
+# own commits, not upstream's; a background process would hold the lock; and files and messages must
+# be the same for all operators.
 SETTINGS = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "gc.auto=0", "maintenance.auto=false",
     "rerere.enabled=true", "rerere.autoUpdate=true", "core.autocrlf=false", "core.safecrlf=false",
@@ -20,13 +20,13 @@ SETTINGS = (
 
 
 def sync_git(folder: Path, *, lock: int | None = None) -> Git:
-    """Git for the sync work tree; each git process inherits `lock` and holds it until it ends."""
+    """Git for the sync work tree. Each git process inherits `lock`, and holds it until it ends."""
     return Git(folder, keep_open=() if lock is None else (lock,), settings=SETTINGS)
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One of a repository's work trees; `branch` is "" when its head is detached."""
+    """A work tree of a repository. `branch` is "" if its head is detached."""
 
     path: Path
     branch: str
@@ -47,7 +47,7 @@ def is_registered(git: Git, place: Path) -> bool:
 
 
 def default_place(repository: Repository, branch: str) -> Path:
-    """The work tree's folder: beside the main checkout, as operators resolve conflicts there."""
+    """The work tree's folder, beside the main checkout, since operators resolve conflicts in it."""
     main = list_trees(repository.git)[0].path
     if (main / ".git").is_dir():
         return main.with_name(f"{main.name}.{branch}")
@@ -55,11 +55,14 @@ def default_place(repository: Repository, branch: str) -> Path:
 
 
 def find_tree(repository: Repository, branch: str) -> Path | None:
-    """The work tree of the sync branch. Raises `SyncError` if it is one of the operator's own."""
+    """The work tree of the sync branch; `None` if there is none.
+
+    Raises `SyncError` if it is one of the operator's own.
+    """
     trees = list_trees(repository.git)
     place = default_place(repository, branch)
     for number, tree in enumerate(trees):
-        # Running inside sync's own tree is allowed: that is where conflicts are resolved.
+        # Running inside sync's own tree is allowed, since conflicts are resolved in it.
         theirs = number == 0 or tree.path == repository.top != place
         if tree.branch == branch and theirs:
             raise SyncError(
@@ -68,7 +71,7 @@ def find_tree(repository: Repository, branch: str) -> Path | None:
                 f"(git switch -): sync works in a work tree of its own.",
             )
     for tree in trees[1:]:
-        # Without its `.git` file, git would use a repository in a parent folder.
+        # If its `.git` file is missing, git would use a repository in a parent folder.
         if (tree.branch == branch or tree.path == place) and (tree.path / ".git").is_file():
             return tree.path
     return None
@@ -83,11 +86,11 @@ def refuse_occupied(place: Path) -> None:
 
 
 def make_tree(git: Git, place: Path, branch: str, base: str) -> None:
-    """Check the branch out at `place`, starting it at `base` if there is none."""
+    """Check the branch out at `place`, creating it at `base` if it does not exist."""
     refuse_occupied(place)
     new = git.resolve(f"refs/heads/{branch}") is None
     wanted = ["--no-track", "-b", branch, str(place), base] if new else [str(place), branch]
-    # Forced only past a registration whose folder is gone.
+    # `--force` is for a registered work tree whose folder is gone.
     git.output("worktree", "add", "--force", *wanted)
 
 
@@ -104,7 +107,7 @@ def unmerged(git: Git) -> list[str]:
 
 
 def unstaged(git: Git) -> list[str]:
-    """Tracked paths that were edited and not added."""
+    """Tracked paths with changes that are not staged."""
     listed = git.output("diff", "--name-only", "-z", "--ignore-submodules").split(b"\0")
     return [shown(text(name)) for name in listed if name]
 
@@ -112,8 +115,7 @@ def unstaged(git: Git) -> list[str]:
 def marked(git: Git, theirs: str) -> list[str]:
     """Staged paths with conflict markers that are in neither side's version.
 
-    `theirs` is the commit being picked or merged. A text about conflict markers is thus no
-    conflict.
+    `theirs` is the commit being picked or merged. So a text about conflict markers is no conflict.
     """
     staged = git.output("diff", "--cached", "--name-only", "-z", "--no-renames", "HEAD")
     holding = git.result("grep", "--cached", "-l", "-z", "-e", "^<<<<<<< ", "-e", "^>>>>>>> ")
@@ -133,8 +135,8 @@ def _markers(git: Git, blob: str) -> set[bytes]:
 def refuse_dirty(git: Git, ledger: str) -> None:
     """Raise `SyncError` for a work tree with the operator's uncommitted changes.
 
-    Changes to the ledger's files alone come from a `skip` that was killed between updating the
-    branch and the files; they are reset.
+    Changes to only the ledger's files are from a `skip` that was killed between updating the branch
+    and the files; they are reset.
     """
     changed = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
     waiting = unfinished(git)
@@ -153,7 +155,7 @@ def refuse_dirty(git: Git, ledger: str) -> None:
 def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
     """Remove the lock files that a killed git left in the sync branch's work tree.
 
-    Call it with the sync lock held: a git that still runs would hold that lock.
+    Call it with the sync lock held, which proves that no such git process still runs.
     """
     own = Path(git.text("rev-parse", "--absolute-git-dir"))
     for path in (
@@ -164,18 +166,18 @@ def drop_stale_locks(git: Git, repository: Repository, branch: str) -> None:
 
 
 def head_file(git: Git, name: str) -> str:
-    """The commit in a file such as CHERRY_PICK_HEAD; "" without one."""
+    """The commit in a file such as CHERRY_PICK_HEAD; "" if there is none."""
     done = git.result("rev-parse", "--verify", "--quiet", name)
     return text(done.stdout).strip() if done.returncode == 0 else ""
 
 
 def unfinished(git: Git) -> str:
-    """The commit that is being picked or merged; "" without one."""
+    """The commit that is being picked or merged; "" if there is none."""
     return head_file(git, "CHERRY_PICK_HEAD") or head_file(git, "MERGE_HEAD")
 
 
 def put_back(git: Git) -> None:
-    """Drop an unfinished pick or merge and reset the work tree to its branch."""
+    """Discard an unfinished pick or merge, and reset the work tree to its branch."""
     git.result("cherry-pick", "--quit")
     git.result("clean", "-ffdq")  # frees space first: the reset needs some
     git.output("reset", "--hard", "--quiet", "HEAD")

@@ -1,1 +1,4 @@
+import { showTheme } from "./theme";
 import "./views/app-view";
+
+showTheme();

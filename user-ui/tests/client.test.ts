@@ -15,9 +15,9 @@ function answering(status: number, body: unknown): [Api, [string, RequestInit][]
 
 describe("the API", () => {
   it("is asked at its base, with the session's cookie", async () => {
-    const [api, requests] = answering(200, { users: [] });
-    await api.people();
-    expect(requests[0]?.[0]).toBe("https://api.example.com/api/admin/users");
+    const [api, requests] = answering(200, { sessions: [] });
+    await api.sessions();
+    expect(requests[0]?.[0]).toBe("https://api.example.com/api/auth/sessions");
     expect(requests[0]?.[1].credentials).toBe("include");
   });
 

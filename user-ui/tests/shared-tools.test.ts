@@ -83,7 +83,7 @@ describe("the shared tool servers", () => {
     buttonIn(document.body, "Disable")?.click();
     await settled();
     expect(sent).toEqual([]);
-    buttonIn(document.body, "Really disable")?.click();
+    buttonIn(document.body, "Disable?")?.click();
     await settled();
     expect(sent).toEqual([[route, { enabled: false }]]);
     expect(text()).toContain("disabled");

@@ -32,6 +32,7 @@ export function server(changes: Partial<ServerView> = {}): ServerView {
     enabled: true,
     credentialState: null,
     credentialHint: null,
+    connectionId: null,
     trouble: null,
     listedAt: "2026-11-27T10:00:00Z",
     adminRule: null,

@@ -106,7 +106,7 @@ describe("the user's tool servers", () => {
     buttonIn(document.body, "Delete")?.click();
     await settled();
     expect(sent).toEqual([]);
-    buttonIn(document.body, "Really delete")?.click();
+    buttonIn(document.body, "Delete?")?.click();
     await settled();
     expect(sent).toEqual([["DELETE /api/tools/servers/s1", null]]);
     expect(text()).toContain("No tool server is here yet");

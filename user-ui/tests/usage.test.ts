@@ -35,6 +35,10 @@ const BUDGET: BudgetView = {
 };
 const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
+const barsOf = (root: ShadowRoot) => [
+  ...(root.querySelector("day-plot")?.shadowRoot?.querySelectorAll<HTMLElement>("li") ?? []),
+];
+
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 
 async function shown(usage: Partial<UsageAnswer>, zoneStatus = 200) {
@@ -62,7 +66,7 @@ describe("a user's usage", () => {
   it("is plotted by day and listed by model", async () => {
     const later = { ...ROW, day: "2026-11-24", costUsd: 0.75 };
     const { root, text } = await shown({ rows: [ROW, later, { ...later, model: "other" }] });
-    const bars = [...root.querySelectorAll<HTMLElement>(".plot li")];
+    const bars = barsOf(root);
 
     expect(bars.map((bar) => bar.style.height)).toEqual(["100%", "100%"]);
     expect(text).toContain("$3.00");
@@ -112,7 +116,8 @@ describe("the costs of all", () => {
     const api = new Api("", (url, init) => {
       if (init.method === "PUT") asked.push([url, JSON.parse(init.body as string) as unknown]);
       const budgets = { total: null, users: [{ ...BUDGET, userId: "bob", email: "bob@a.io" }] };
-      const usage = { users: [bob], days: [], pricesProblem: "prices.toml is not used" };
+      const days = [ROW, { ...ROW, day: "2026-11-24", costUsd: 0.75 }];
+      const usage = { users: [bob], days, pricesProblem: "prices.toml is not used" };
       return Promise.resolve(
         new Response(JSON.stringify(url.endsWith("/usage") ? usage : budgets)),
       );
@@ -125,6 +130,14 @@ describe("the costs of all", () => {
     if (root === null) throw new Error("the section has no content");
     return { root, asked, text: () => root.textContent.replace(/\s+/g, " ") };
   }
+
+  it("are plotted by day", async () => {
+    const { root } = await costs();
+    const bars = barsOf(root);
+
+    expect(bars.map((bar) => bar.style.height)).toEqual(["100%", "50%"]);
+    expect(bars[1]?.title).toBe("2026-11-24: $0.75, 1.2K tokens");
+  });
 
   it("are listed by person with their limits", async () => {
     const { text } = await costs();

@@ -7,11 +7,16 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from ocmt_common.agent_api import (
+    AgentModel,
     AgentPolicy,
     AgentServerHealth,
     Container,
     EventHistory,
     HibernateRequest,
+    HostDay,
+    JobChange,
+    JobId,
+    Jobs,
     ProvisionRequest,
     ToolsVersionRequest,
     Wire,
@@ -70,11 +75,16 @@ async def metrics(parts: PartsDep) -> Response:
 @router.get("/api/events", response_class=EventSourceResponse)
 async def follow_events(parts: PartsDep) -> AsyncIterator[ServerSentEvent]:
     with parts.hub.subscribed() as subscription:
-        # Subscribe first, then no await: no change is missed or sent twice.
+        # Subscribe first and do not await in between: no change is missed or sent twice.
         snapshot = Snapshot(containers=_containers(parts))
         yield ServerSentEvent(event="snapshot", raw_data=snapshot.model_dump_json(by_alias=True))
         while (event := await subscription.next()) is not None:
             yield ServerSentEvent(raw_data=event.model_dump_json(by_alias=True))
+
+
+@router.get("/api/host")
+async def show_host(parts: PartsDep) -> HostDay:
+    return await parts.host.last_day()
 
 
 @router.get("/api/containers")
@@ -146,14 +156,37 @@ async def get_policy(user_id: str, parts: PartsDep) -> AgentPolicy:
 
 @router.put("/api/containers/{user_id}/policy")
 async def set_policy(user_id: str, body: AgentPolicy, parts: PartsDep) -> AgentPolicy:
-    agent = parts.registry.get(user_id)
-    await parts.registry.set_policy(agent, body)
-    return agent.policy
+    return (await parts.live_configs.set_policy(user_id, body)).policy
 
 
 @router.put("/api/containers/{user_id}/tools-version", status_code=204)
 async def set_tools_version(user_id: str, body: ToolsVersionRequest, parts: PartsDep) -> None:
-    await parts.tools_versions.set(user_id, body.version)
+    await parts.live_configs.set_tools_version(user_id, body.version)
+
+
+@router.put("/api/containers/{user_id}/model", status_code=204)
+async def set_model(user_id: str, body: AgentModel, parts: PartsDep) -> None:
+    await parts.live_configs.set_model(user_id, body)
+
+
+@router.get("/api/containers/{user_id}/jobs")
+async def list_jobs(user_id: str, parts: PartsDep) -> Jobs:
+    return Jobs(jobs=await parts.jobs.all(user_id))
+
+
+@router.post("/api/containers/{user_id}/jobs/{job_id}/run", status_code=202)
+async def run_job(user_id: str, job_id: JobId, parts: PartsDep) -> None:
+    await parts.jobs.run(user_id, job_id)
+
+
+@router.patch("/api/containers/{user_id}/jobs/{job_id}", status_code=204)
+async def change_job(user_id: str, job_id: JobId, body: JobChange, parts: PartsDep) -> None:
+    await parts.jobs.enable(user_id, job_id, enabled=body.enabled)
+
+
+@router.delete("/api/containers/{user_id}/jobs/{job_id}", status_code=204)
+async def remove_job(user_id: str, job_id: JobId, parts: PartsDep) -> None:
+    await parts.jobs.remove(user_id, job_id)
 
 
 @router.get("/api/containers/{user_id}/events")

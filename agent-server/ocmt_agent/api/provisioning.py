@@ -50,11 +50,11 @@ class Provisioning:
         self._clock = clock
 
     async def provision(self, request: ProvisionRequest) -> tuple[Agent, bool]:
-        """The user's agent, created if there is none, and whether it was created just now.
+        """Provision the user's agent. Returns the agent and whether it is new.
 
         Returns once its gateway answers. Repeating the request changes nothing, except that failed
         provisioning is tried again. With another token, the container is created again on the same
-        state.
+        state. Raises `Problem`.
         """
         token = request.agent_token
         agent = self._registry.find(request.user_id)
@@ -127,7 +127,7 @@ class Provisioning:
         return False
 
     async def _clean_up(self, agent: Agent, problem: Problem) -> None:
-        """Remove the container of failed provisioning; the user's state folder stays."""
+        """Record failed provisioning and remove its container; the user's state folder stays."""
         if agent.state is not HibernationState.FAILED:
             await self._registry.move(
                 agent,
@@ -141,8 +141,8 @@ class Provisioning:
     async def remove(self, user_id: str, *, with_state: bool) -> None:
         """Remove the container and the record; with `with_state` also the user's state folder.
 
-        With `with_state` this also succeeds without a record: it deletes the folder that an earlier
-        removal left.
+        With `with_state` this also works without a record, to delete a folder that an earlier
+        removal left behind.
         """
         agent = self._registry.find(user_id)
         if agent is None and with_state and is_user_id(user_id):
@@ -178,7 +178,7 @@ class Provisioning:
             copy = await self._states.copy_to_revert_to(agent)
             self._memory.ended(agent)
             await self._hibernation.suspender.force_stop(agent, why=reasons.REVERT)
-            # The container that is made next is given the state as its own.
+            # Creating the next container makes its uid the owner of the exchanged state.
             await self._runtime.remove(agent.user_id, with_state=False)
         await self._states.revert(agent, copy)
         if agent.state is not HibernationState.STOPPED:

@@ -72,7 +72,7 @@ class ServerHealth:
         )
 
     async def _runtime_problems(self) -> list[str]:
-        # `/health` is open to everyone: calling it often must not call the container engine often.
+        # `/health` needs no token, so frequent requests must not call the container engine.
         now_s = self._clock.monotonic()
         if now_s - self._read_at >= _READ_EVERY_S:
             self._read_at = now_s

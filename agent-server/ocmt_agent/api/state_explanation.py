@@ -26,7 +26,7 @@ _BECAME = {
 
 
 def because(agent: Agent, *, now: datetime) -> str:
-    """A sentence for people; programs read the events instead."""
+    """Explain the agent's current state in a sentence for people; programs read the events."""
     since = _span_text((now - agent.state_since).total_seconds())
     text = f"{_BECAME[agent.state].capitalize()} for {since}"
     if agent.state_why:
@@ -53,7 +53,7 @@ def _kept_awake(agent: Agent, *, now: datetime) -> str:
 
 
 def _span_text(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h`, `2 d`: in the largest unit that fits."""
+    """A duration in the largest unit that fits: `45 s`, `12 min`, `3 h`, `2 d`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"

@@ -67,7 +67,10 @@ async def call_tool_server(
 
 
 async def _outcome(server: UserToolServer, message: json_rpc.Incoming) -> bytes:
-    """Callers share one run of the server, so it is initialized once, for all of them."""
+    """The raw outcome of a message: `"result":…` or `"error":…`.
+
+    All callers share one run of the server, so it is initialized only once. Raises `Problem`.
+    """
     if message.method == "initialize":
         return b'"result":' + await server.initialize()
     if message.method == "ping":
@@ -76,7 +79,7 @@ async def _outcome(server: UserToolServer, message: json_rpc.Incoming) -> bytes:
 
 
 async def _unless_caller_leaves(request: Request, work: Coroutine[Any, Any, bytes]) -> bytes:
-    """Cancel `work` when the caller disconnects, so that the tool server is notified."""
+    """Await `work`; cancel it if the caller disconnects, so that the tool server is notified."""
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(_left(request))
     try:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class ActivityKind(StrEnum):
-    """What last reset the idle clock; stored with the agent."""
+    """The activity that last reset the idle clock; stored with the agent."""
 
     PROVISION = "provision"
     HTTP = "http"

@@ -1,4 +1,4 @@
-"""An agent's disk limit, and what follows from its usage. Pure.
+"""Compares an agent's disk usage with its limit, and decides what to do. Pure.
 
 An agent over its limit keeps running, because only it can delete its files; its user is warned.
 It is stopped at twice its limit, or as soon as the host's disk is nearly full.
@@ -19,7 +19,7 @@ _RESERVE_MOST_BYTES = 5 * 1000**3
 @dataclass(frozen=True, slots=True)
 class Usage:
     bytes: int
-    """Allocated bytes: holes in sparse files do not count, a hard-linked file counts once."""
+    """Allocated bytes, without holes in sparse files. A hard-linked file counts once."""
     files: int
     """Files, folders and links."""
 
@@ -56,7 +56,7 @@ class Fullness(IntEnum):
     NEARLY = 1
     OVER = 2
     STOPPED = 3
-    """Twice the limit, or over it on a nearly full disk: the agent must stay stopped."""
+    """Over twice the limit, or over it on a nearly full disk: the agent must stay stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Standing:
 
     @property
     def warning(self) -> str | None:
-        """A sentence for the agent's user; it depends on the fullness only."""
+        """A sentence for the agent's user; `None` if there is nothing to warn about."""
         most = self._most()
         match self.fullness:
             case Fullness.FINE:
@@ -100,7 +100,7 @@ class Standing:
 
 
 def standing(usage: Usage | None, limit: DiskLimit, *, host_is_short: bool) -> Standing:
-    """Compare usage with the limit. An agent whose files cannot be counted in time is over it."""
+    """Compare usage with the limit. An agent whose files could not be counted is over the limit."""
     share = _JUST_OVER
     if usage is not None:
         share = max(usage.bytes / limit.bytes, usage.files / limit.files)

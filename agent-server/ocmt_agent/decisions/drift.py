@@ -1,4 +1,4 @@
-"""How a record differs from what the runtime shows, which is always taken as right. Pure."""
+"""Finds drift between a record and the runtime, and corrects the record. Pure."""
 
 from dataclasses import dataclass
 
@@ -20,8 +20,8 @@ class Correction:
 def half_asleep(state: HibernationState, suspension_id: str | None) -> bool:
     """Whether a hibernation was cut short: the container runs, but its gateway is suspended.
 
-    Some of its processes may be frozen. This happens when this server crashes, or loses the
-    runtime, between the lease and the freeze.
+    Some of its processes may be frozen. Happens if this server crashes or loses the runtime between
+    the lease and the freeze.
     """
     return state is HibernationState.RUNNING and suspension_id is not None
 
@@ -36,8 +36,8 @@ _AS_RECORDED = {
 def is_news(state: HibernationState, event: str) -> bool:
     """Whether a runtime event may contradict the record.
 
-    This server's own transitions cause most events; settling after each would delay the wake that
-    caused it.
+    Most events are caused by this server's own transitions. Reconciling after each would delay the
+    wake that caused it.
     """
     return event not in _AS_RECORDED.get(state, set())
 
@@ -52,7 +52,7 @@ def correction(state: HibernationState, observed: Observed | None) -> Correction
         return Correction(HibernationState.PAUSED, "its container was found frozen")
     if state is HibernationState.RUNNING:
         return None
-    # After a wake that failed or was cut short by a crash, the next request checks the gateway.
+    # A wake failed or was interrupted by a crash: the next request checks the gateway.
     return Correction(HibernationState.RUNNING, "its container was found running")
 
 

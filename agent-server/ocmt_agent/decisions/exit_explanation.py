@@ -1,7 +1,7 @@
-"""Why a gateway exited, and what to do about it, in one sentence. Pure.
+"""Explains in one sentence why a gateway exited and what to do. Pure.
 
-The sentence is shown to the agent's user and to operators. It never quotes the gateway's log, which
-contains the user's words and can be written by the agent: the log only selects a sentence.
+The sentence is shown to the agent's user and to operators. It is chosen by patterns in the
+gateway's log but never quotes it: the log holds the user's words, and the agent can write to it.
 """
 
 import re
@@ -9,7 +9,7 @@ import signal
 
 from ocmt_agent.runtime.base import Observed
 
-# The order matters: a full disk also damages databases, and a used-up watch limit is ENOSPC.
+# In order: a full disk also causes database errors, and an exhausted watch limit causes ENOSPC.
 _CAUSES = tuple(
     (re.compile(pattern, re.IGNORECASE), sentence)
     for pattern, sentence in (
@@ -50,7 +50,7 @@ _CAUSES = tuple(
 
 
 def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
-    """The sentence about a container that exited; `printed` is the log since its last start."""
+    """Explain the exit of a container; `printed` is its log since its last start."""
     if observed is None:
         return "Its container is gone; the next request creates it again."
     if observed.oom_killed:

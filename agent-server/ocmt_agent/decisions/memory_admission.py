@@ -1,7 +1,7 @@
-"""Whether one more wake fits into the host's memory, and which agents to evict if not. Pure.
+"""Decides whether a wake fits into the host's memory, and which agents to evict if not. Pure.
 
-The estimates err towards refusing: a host that runs out of memory stops for every user, while a
-refused wake is retried seconds later.
+The estimates are cautious: a host without memory fails every user, while a refused wake is retried
+seconds later.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from ocmt_common.agent_api import HibernationState
 
 MIB = 1024 * 1024
 _BOOT_BYTES = 960 * MIB
-"""What a gateway takes of `MemAvailable` after boot and one answer: 972 and 1,011 MB measured."""
+"""`MemAvailable` used by a gateway after a boot and one answer; measured: 972 and 1,011 MB."""
 _THAW_BYTES = 320 * MIB
-"""The working set read back from swap for the first answer: 235-350 MB measured."""
+"""The working set read back from swap for the first answer; measured: 235-350 MB."""
 _LEAST_RESERVE = 256 * MIB
 _RESERVE_SHARE = 0.05
 _STALLED = 20.0
-"""A host thrashes if all its tasks waited for memory in this percentage of the last ten seconds."""
+"""The host thrashes if all tasks waited for memory in this percentage of the last 10 s."""
 _SWAP_LOW = 64 * MIB
 _IDLE_ENOUGH = timedelta(minutes=1)
 """An awake agent used more recently than this is not evicted."""
@@ -52,11 +52,11 @@ class Candidate:
     in_flight: int
     never_sleeps: bool
     frees: int | None
-    """Bytes of RAM it holds now; `None` if not measured."""
+    """Bytes of RAM that its eviction frees; `None` if not measured."""
 
 
 class Relief(StrEnum):
-    """What is done to an evicted agent."""
+    """How an agent is evicted."""
 
     PAUSE = "pause"
     STOP = "stop"
@@ -92,10 +92,10 @@ def short_by(host: HostFigures, need: int, *, promised: int) -> int:
 def make_room(candidates: Iterable[Candidate], host: HostFigures, lacking: int) -> list[Eviction]:
     """The evictions that free `lacking` bytes, longest idle first; all possible ones if too few.
 
-    With swap, idle awake agents are paused first: each frees the most, and wakes in less than a
-    second. Stopping a paused agent whose memory is in swap frees next to nothing and costs its user
-    a boot (simulated: a third fewer boots than with paused agents stopped first). Without swap a
-    pause frees nothing, so paused agents, which are not in use, are stopped first.
+    With swap, idle awake agents are paused first: each frees the most memory and wakes in less than
+    a second. Stopping a paused agent whose memory is in swap frees next to nothing and costs its
+    user a boot (in a simulation, this order had a third fewer boots). Without swap, pausing frees
+    nothing, so paused agents, which are not in use, are stopped first.
     """
     able = [c for c in candidates if _evictable(c)]
     asleep = [c for c in able if c.state is HibernationState.PAUSED]

@@ -1,4 +1,4 @@
-"""Office hours: when the present ones began, and when the next ones begin."""
+"""Office hours: whether they are now, since when, and when they next begin. Pure."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,7 +16,7 @@ class Hours:
     end: time
 
     def since(self, now: datetime) -> datetime | None:
-        """When the present office hours began (UTC); `None` outside office hours."""
+        """When the current office hours began (UTC); `None` outside office hours."""
         today = now.astimezone(self.zone).date()
         for day in (today, today - timedelta(days=1)):
             began, ends = self._on(day)

@@ -1,8 +1,8 @@
-"""When an agent should be paused, stopped, or woken without a request. Pure.
+"""Decides when to pause, stop, or wake an agent without a request. Pure.
 
-Idle time only nominates an agent; its gateway decides whether it may be frozen (see
-`hibernation/suspend.py`). A wake for a scheduled job does not count as activity, and after the job
-the agent returns to the state it slept in before.
+An idle agent is only a candidate: its gateway decides whether it may be frozen
+(`hibernation/suspend.py`). A wake for a job does not count as activity, and after the job the agent
+returns to the state in which it slept before.
 """
 
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from ocmt_common.agent_api import HibernationState
 from ocmt_agent.decisions.office_hours import Hours
 
 COLD_LEAD = timedelta(seconds=30)
-"""How long before a job a stopped agent is woken; a gateway boots in 7-11 s on two cores."""
+"""Default lead time of a stopped agent; a gateway boots in 7-11 s on two cores."""
 THAW_LEAD = timedelta(seconds=5)
-"""How long before a job a paused agent is woken; a thaw takes well under a second."""
+"""Default lead time of a paused agent; a thaw takes well under a second."""
 _DRIFT = timedelta(seconds=5)
 JOB_GRACE = timedelta(seconds=15)
 """How late a job may begin; until then its agent is not put to sleep."""
@@ -63,9 +63,9 @@ class Situation:
     until_job: timedelta | None
     """Time until the agent's next scheduled job as last read; negative when overdue."""
     lead: timedelta | None = None
-    """How long before the job the wake begins; `None` for the default of its state."""
+    """The lead time; `None` for the default of its state."""
     asleep: timedelta | None = None
-    """Time since it first slept after the user's last activity, wakes for jobs included; `None`
+    """Time since it first slept after the user's last activity, including wakes for jobs; `None`
     means `in_state`."""
     woken_for_job: bool = False
     """It was woken for that job, and stays awake until the job begins."""
@@ -133,7 +133,7 @@ def wake_reason(situation: Situation, times: Times) -> WakeReason | None:
 def clock_jump(wall: timedelta, monotonic_s: float) -> timedelta | None:
     """By how much the wall clock jumped between two readings, if more than drift explains.
 
-    A suspended host counts as a jump: its agents were suspended with it, so no idle time passed.
+    A suspended host counts as a jump: its agents were suspended, too, so no idle time passed.
     """
     off = wall - timedelta(seconds=monotonic_s)
     return off if abs(off) > _DRIFT else None
@@ -173,13 +173,13 @@ def _asleep_too_long(situation: Situation, times: Times) -> bool:
 
 
 def _due(until_job: timedelta | None, lead: timedelta, times: Times) -> bool:
-    # One interval early, because there is no sweep in between.
+    # One interval early, since the next sweep would be too late.
     return until_job is not None and until_job <= lead + times.check_interval
 
 
 def _waits_for_job(situation: Situation, times: Times) -> bool:
-    # What was read before the sleep: once the job's time and its grace are over, the gateway's own
-    # blockers tell whether it still runs.
+    # The job's time was read before the sleep. After it and its grace, the gateway's blockers show
+    # whether the job is still running.
     until_job = situation.until_job
     if until_job is None or until_job <= -JOB_GRACE:
         return False

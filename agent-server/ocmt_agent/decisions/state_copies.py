@@ -1,4 +1,4 @@
-"""What to do with an agent's state before the host's OpenClaw version starts on it. Pure."""
+"""Decides whether to copy an agent's state before another OpenClaw version uses it. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from ocmt_common.openclaw.versions import Version, parse_version
 from ocmt_agent.decisions.disk_limit import DiskLimit, Fullness, Room, Usage, standing
 
 UNRECORDED = "2026.9.6"
-"""The OpenClaw version of every release that did not record the version with an agent's state."""
+"""The OpenClaw version of all releases that did not record the version of an agent's state."""
 KEPT_FOR = timedelta(days=14)
 _GB = 1000**3
 
@@ -19,7 +19,7 @@ _GB = 1000**3
 class Step(Enum):
     START = auto()
     RECORD = auto()
-    """Record the version, then start: there is no state yet, or it needs no copy."""
+    """Record the version, then start: there is no state, or it needs no copy."""
     COPY = auto()
     """Copy the state, record the version, then start."""
     REFUSE = auto()
@@ -35,7 +35,7 @@ class StateCopy:
 
 
 def before_start(last: str | None, now: str, *, has_state: bool) -> Step:
-    """The step for a state last used by OpenClaw `last`, as recorded, on a host with `now`."""
+    """The step before OpenClaw `now` starts on a state that OpenClaw `last` used, by the record."""
     if not has_state:
         return Step.START if last == now else Step.RECORD
     if last is None:
@@ -47,10 +47,10 @@ def before_start(last: str | None, now: str, *, has_state: bool) -> Step:
 
 
 def to_go_back_to(copies: Iterable[StateCopy], *, last: str | None, now: str) -> StateCopy | None:
-    """The newest copy that the host's OpenClaw can read, if reverting to it is of use.
+    """The newest copy that the host's OpenClaw `now` can read; `None` if reverting is of no use.
 
-    That is the case if the host's version is older than the one that last used the state, or if the
-    copy is of a newer version than that one.
+    Reverting is useful if the host's version is older than the one that last used the state, or if
+    the copy is newer than that version.
     """
     used, host = _version(last or UNRECORDED), _version(now)
     for copy in sorted(copies, key=lambda one: one.taken_at, reverse=True):
@@ -61,7 +61,7 @@ def to_go_back_to(copies: Iterable[StateCopy], *, last: str | None, now: str) ->
 
 
 def no_longer_needed(copies: Iterable[StateCopy], now: datetime) -> list[StateCopy]:
-    """All copies but the newest, and that one too if it is older than `KEPT_FOR`."""
+    """All copies except the newest, and also the newest if it is older than `KEPT_FOR`."""
     newest_first = sorted(copies, key=lambda one: one.taken_at, reverse=True)
     return [
         copy
@@ -71,9 +71,9 @@ def no_longer_needed(copies: Iterable[StateCopy], now: datetime) -> list[StateCo
 
 
 def why_no_copy(usage: Usage | None, limit: DiskLimit, room: Room) -> str | None:
-    """Why a state of that size is not copied, and what to do; `None` if it is copied.
+    """Why a state of this size is not copied, and what to do; `None` if it is.
 
-    A state so large that its agent may not run is not copied either.
+    Neither is the state of an agent that must stay stopped for its disk usage.
     """
     if usage is None:
         return "it has more files than can be counted in a minute. Operator: remove some of them"

@@ -1,4 +1,4 @@
-"""Why an agent changed its state, and who caused it, as its events report."""
+"""Reasons and actors of transitions, as the agents' events report them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""How long before its job an agent is woken: from this host's measured wakes, and staggered. Pure.
+"""Computes lead times from this host's measured wakes, and staggers the wakes. Pure.
 
-A hundred agents with jobs at nine cannot all boot at nine on two cores. Wakes are planned backwards
-from the jobs, as late as the host's cores allow, so that each ends in time.
+A hundred agents with jobs at nine cannot all boot at nine on two cores. So wakes are planned
+backwards from the jobs: as late as the host's cores allow, and each in time.
 """
 
 import heapq
@@ -20,8 +20,8 @@ _ENOUGH = 5
 _LEAST = {HibernationState.PAUSED: 1.0, HibernationState.STOPPED: 5.0}
 _MOST_S = 600.0
 _THAWS_A_CORE = 2
-"""Thaws planned at the same time per core. With this, twelve thaws from a disk on two cores began
-their jobs half a second late; all at once, 5.6 s late (docs/benchmarks.md)."""
+"""Concurrent thaws per core. With two, twelve thaws from a disk on two cores began their jobs half
+a second late; all at once, 5.6 s late (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class WakeTimes:
         return {state: list(seconds) for state, seconds in self._seconds.items()}
 
     def lead(self, state: HibernationState) -> timedelta:
-        """How long before its job an agent in `state` is woken; other states count as stopped."""
+        """The lead time of an agent in `state`; states other than paused count as stopped."""
         known = state if state in self._seconds else HibernationState.STOPPED
         return lead(known, self._seconds[known])
 
@@ -72,7 +72,7 @@ def lead(state: HibernationState, seconds: Sequence[float]) -> timedelta:
 
 
 def plan(jobs: Iterable[Job], *, cores: int) -> dict[str, datetime]:
-    """When to begin each wake, by user: as late as possible with a limited overlap per core."""
+    """User id → when the wake begins: as late as the limit of wakes per core permits."""
     begins: dict[str, datetime] = {}
     listed = sorted(jobs, key=lambda job: (job.at, job.user_id), reverse=True)
     for cold, slots in ((True, cores), (False, cores * _THAWS_A_CORE)):

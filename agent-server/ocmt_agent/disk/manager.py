@@ -1,7 +1,7 @@
 """Measures the agents' disk usage, warns their users, and stops agents far over their limit.
 
-Agents are measured one after the other: awake agents every minute, or less often where counting
-takes long, so that it costs at most a twentieth of a core. A sleeping agent's files do not change.
+Agents are measured one after the other. Awake agents are measured every minute, or less often if
+counting takes long, to use at most a twentieth of a core. A sleeping agent's files do not change.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class DiskManager:
         room_on: Callable[[Path], Room] = room_on,
         quotas: FolderQuotas | None = None,
     ) -> None:
-        """`root`: the folder of all agents' folders. Parameters after `clock` are for tests."""
+        """`root` is the folder with all agents' folders. Parameters after `clock` are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._root = root
@@ -76,11 +76,11 @@ class DiskManager:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Measure every agent that is due, and act on the result."""
+        """Measure the agents that are due; warn or stop those near or over their limit."""
         agents = self._registry.all()
         known = {agent.user_id for agent in agents}
         self._measured = {user: one for user, one in self._measured.items() if user in known}
-        # Agents whose files change now come first.
+        # Awake agents first: their files change.
         for agent in sorted(agents, key=lambda each: each.state in _ASLEEP):
             short = self._is_short()
             if self._is_due(agent, short=short):
@@ -125,9 +125,9 @@ class DiskManager:
         await self._judge(agent, usage, short=short)
 
     def _by_quota(self, agent: Agent) -> Usage | None:
-        """The agent's usage from the file system's quota, which this also sets to the limit.
+        """Set the agent's quota to its limit and return the usage that the file system counted.
 
-        `None` where quotas cannot be used, so that its files must be counted.
+        `None` if quotas cannot be used, and the files must be counted.
         """
         state = self._runtime.home(agent.user_id) / "state"
         try:

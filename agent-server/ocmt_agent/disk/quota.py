@@ -1,9 +1,8 @@
-"""Disk quotas of the file system, where it is mounted with user quotas.
+"""Disk quotas, on file systems that are mounted with user quotas.
 
-Each agent has its own uid, so a user quota limits one agent (a project quota would do the same, but
-every file would have to be marked). The kernel refuses writes beyond it and knows the usage without
-counting. Sources: `quotactl(2)`; `quotactl_fd` came with kernel 5.14. Setting a quota needs
-CAP_SYS_ADMIN.
+Each agent has its own uid, so a user quota limits one agent. (A project quota would need a mark on
+every file.) The kernel rejects writes over the quota and knows the usage without counting. Sources:
+`quotactl(2)`; `quotactl_fd` needs kernel 5.14. Setting a quota needs CAP_SYS_ADMIN.
 """
 
 import ctypes
@@ -16,7 +15,7 @@ _SYS_QUOTACTL_FD = 443  # the same number on every architecture
 _GET, _SET, _OF_USERS = 0x800007, 0x800008, 0
 _LIMITS = 1 | 4  # QIF_BLIMITS | QIF_ILIMITS
 _BLOCK = 1024
-# The names of ext4 and XFS; without enforcement XFS has `uqnoenforce`.
+# Mount options of ext4 and XFS. XFS's `uqnoenforce` counts without limiting, so it is left out.
 _OPTIONS = frozenset({"usrquota", "usrjquota", "uquota", "quota"})
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,14 +31,14 @@ class _Quota(ctypes.Structure):
 
 
 class FolderQuotas:
-    """Quotas on the file system of one folder."""
+    """User quotas on the file system of one folder."""
 
     def __init__(self, folder: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> None:
         self._folder = folder
         self.on = enforces(mounts.read_text(), folder.stat().st_dev)
 
     def usage(self, uid: int, limit: DiskLimit) -> Usage:
-        """Set a uid's quota and return its usage. Raises `OSError` where quotas do not work."""
+        """Set a uid's quota and return its usage. Raises `OSError` if quotas do not work here."""
         quota = _Quota(bhard=limit.bytes // _BLOCK, ihard=limit.files, valid=_LIMITS)
         self._call(_SET, uid, quota)
         self._call(_GET, uid, quota)
@@ -62,7 +61,7 @@ class FolderQuotas:
 
 
 def enforces(mountinfo: str, device: int) -> bool:
-    """Whether the file system of `device` has user quotas mounted (`proc_pid_mountinfo(5)`)."""
+    """Whether the file system of `device` is mounted with user quotas (`proc_pid_mountinfo(5)`)."""
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in mountinfo.splitlines():
         fields = line.split(" ")

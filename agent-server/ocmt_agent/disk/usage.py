@@ -1,7 +1,7 @@
 """Measures an agent's disk usage while the agent may change its files.
 
-With `du`, which follows no links, goes to any depth, and is killed when it takes too long. Deleted
-files that a process still has open are invisible to `du`; they are read from procfs.
+Uses `du`, which follows no links, handles any depth, and is killed if it takes too long. Deleted
+files that a process still has open are invisible to `du` and are counted from procfs.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ async def measure(
 ) -> Usage | None:
     """The usage of a folder, including deleted files that the processes `pids` have open.
 
-    `None` if it could not be counted in time. A folder that does not exist has no usage.
+    `None` if counting takes over `within_s` seconds. The usage of a missing folder is zero.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -53,7 +53,7 @@ async def _du(unit: str, folder: Path) -> int:
 
 
 def deleted_but_open(folder: Path, pids: list[int]) -> int:
-    """Bytes of deleted files that `pids` have open on the folder's file system, each once."""
+    """Bytes of deleted files on the folder's file system that `pids` have open."""
     try:
         device = folder.stat().st_dev
     except OSError:
@@ -74,7 +74,7 @@ def deleted_but_open(folder: Path, pids: list[int]) -> int:
 
 
 def room_on(folder: Path) -> Room:
-    """The free space of the file system that `folder` is on. Raises `OSError`."""
+    """The free space on the file system of `folder`. Raises `OSError`."""
     seen = os.statvfs(folder)
     return Room(
         total_bytes=seen.f_blocks * seen.f_frsize,

@@ -6,24 +6,26 @@ Sources: OpenClaw's pages `plugins/admin-http-rpc.md` and `gateway/external-apps
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 from ocmt_common import bounded_json
+from ocmt_common.agent_api import Job
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.blockers import kinds_and_counts
+from ocmt_agent.gateway.scheduled_jobs import MOST_JOBS, needs_wake, read_jobs
 
 _PATH = "/api/v1/admin/rpc"
 _CODE = re.compile(r"[A-Z][A-Z_]{0,40}")
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
-# What a gateway reports about itself is stored, logged and shown.
+# Gateways' own texts are stored, logged and shown, so their length is limited.
 _MOST_CHARACTERS = 500
 
 
 class GatewayUnreachable(Exception):
-    """The gateway gave no answer, or no valid one."""
+    """The gateway did not answer, or not with a valid answer."""
 
 
 class GatewayRefused(Exception):
@@ -37,13 +39,13 @@ class GatewayRefused(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same call may succeed a moment later (starting, suspended, rate-limited)."""
+        """Whether to retry: the gateway is starting, suspended, or over a rate limit."""
         return self.code == "UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The gateway admits no new work until its lease is given back, or expires after 2 minutes."""
+    """A lease: the gateway admits no new work until it is given back or expires after 2 minutes."""
 
     suspension_id: str
 
@@ -70,7 +72,7 @@ class GatewayAdmin:
         *,
         timeout_s: float = 10.0,
     ) -> dict[str, Any]:
-        """Make one call. Returns the answer's `payload`."""
+        """Make a call. Returns the answer's `payload`."""
         try:
             async with self._session.post(
                 access.endpoint.url + _PATH,
@@ -93,24 +95,42 @@ class GatewayAdmin:
         return payload_of(method, answer)
 
     async def health(self, access: GatewayAccess) -> None:
-        """Check that the gateway answers admin calls, which it refuses in its first second."""
+        """Check that the gateway accepts admin calls, which it rejects in its first second."""
         await self.call(access, "health", timeout_s=5)
 
-    async def next_job_at(self, access: GatewayAccess) -> datetime | None:
+    async def next_job_at(
+        self, access: GatewayAccess, *, heartbeats: bool = False
+    ) -> datetime | None:
         """When a scheduled job has to run next; `None` if no job needs a wake.
 
-        Heartbeats do not: they tend a conversation, and a sleeping agent has none.
+        Heartbeats need one only if their user has set them (`heartbeats`).
         """
         if not (await self.call(access, "cron.status")).get("enabled", True):
             return None
         jobs = _list((await self.call(access, "cron.list")).get("jobs"))
-        return min((due for job in jobs if (due := _due(job)) is not None), default=None)
+        times = (needs_wake(job, heartbeats=heartbeats) for job in jobs)
+        return min((due for due in times if due is not None), default=None)
+
+    async def list_jobs(self, access: GatewayAccess) -> list[Job]:
+        """The agent's scheduled jobs, at most `MOST_JOBS`, also those that are paused."""
+        params = {"includeDisabled": True, "limit": MOST_JOBS}
+        return read_jobs(await self.call(access, "cron.list", params))
+
+    async def run_job(self, access: GatewayAccess, job_id: str) -> None:
+        """Start a job now, also one that is paused; does not wait for its end."""
+        await self.call(access, "cron.run", {"id": job_id, "mode": "force"})
+
+    async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None:
+        await self.call(access, "cron.update", {"id": job_id, "patch": {"enabled": enabled}})
+
+    async def remove_job(self, access: GatewayAccess, job_id: str) -> None:
+        await self.call(access, "cron.remove", {"id": job_id})
 
     async def suspend(self, access: GatewayAccess, *, request_id: str) -> Suspended | Busy:
-        """Request a lease to freeze the gateway; with it, the gateway admits no new work.
+        """Request a lease, under which the gateway admits no new work and may be frozen.
 
-        Repeating the same `request_id` renews the same lease. If the gateway has no suspension, its
-        active runs are counted instead; if it does not list them, it is `Busy`.
+        Repeating a `request_id` renews its lease. A gateway without suspension is `Suspended` if it
+        lists no active runs, else `Busy`.
         """
         try:
             answer = await self.call(
@@ -134,12 +154,12 @@ class GatewayAdmin:
         try:
             await self.call(access, "gateway.suspend.resume", {"suspensionId": suspension_id})
         except GatewayRefused as refusal:
-            # The lease expired, or belongs to an earlier process: the gateway admits work.
+            # The lease has expired or belongs to an earlier process, so the gateway admits work.
             if refusal.code != "INVALID_REQUEST":
                 raise
 
     async def active_runs(self, access: GatewayAccess) -> int | None:
-        """How many conversations have a turn under way; `None` if the gateway cannot say."""
+        """The number of conversations with a turn in progress; `None` if it is not known."""
         try:
             sessions = (await self.call(access, "sessions.list", {"limit": 200})).get("sessions")
         except GatewayRefused:
@@ -188,21 +208,6 @@ def payload_of(method: str, answer: dict[str, Any]) -> dict[str, Any]:
 def _unknown_method(refusal: GatewayRefused) -> bool:
     text = refusal.message.lower()
     return refusal.code == "INVALID_REQUEST" and "method" in text
-
-
-def _due(job: object) -> datetime | None:
-    """When a job has to run next; `None` for a job that needs no wake."""
-    if not isinstance(job, dict) or job.get("enabled") is False:
-        return None
-    payload = job.get("payload")
-    due_ms = job.get("nextRunAtMs")
-    heartbeat = isinstance(payload, dict) and payload.get("kind") == "heartbeat"
-    if heartbeat or not isinstance(due_ms, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(due_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # beyond the calendar
-        return None
 
 
 def _seconds(ms: object) -> float | None:

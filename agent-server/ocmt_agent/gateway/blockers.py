@@ -1,8 +1,8 @@
-"""What keeps a gateway awake, as kinds and counts. Pure.
+"""Converts a gateway's blockers to kinds and counts. Pure.
 
 A gateway's own text may contain its user's command lines and titles (`label=sleep 100; … title=…`),
-which operators would see. None of it is kept: kinds are those of OpenClaw's schema of
-`gateway.suspend.prepare`, and any other kind is "other task".
+which operators must not see. So none of it is kept: the kinds are those in OpenClaw's schema of
+`gateway.suspend.prepare`, and any other is an "other task".
 """
 
 _KINDS = {
@@ -25,9 +25,9 @@ _MOST = 10_000
 
 
 def kinds_and_counts(blockers: object) -> list[str]:
-    """`["2 active requests", "1 background command"]`; empty if the input is not a list.
+    """Blockers such as `["2 active requests", "1 background command"]`; empty if not a list.
 
-    An item with a `task` is part of its kind's total, and is counted only without a total.
+    Items with a `task` are details of their kind's total, and are counted only if it is missing.
     """
     totals: dict[tuple[str, str], int] = {}
     details: dict[tuple[str, str], int] = {}

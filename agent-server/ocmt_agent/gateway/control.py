@@ -1,6 +1,6 @@
-"""What hibernation needs of a gateway: probes, its next job, and suspension.
+"""What this server needs of a gateway: probes, jobs, and suspension.
 
-A protocol, so that transitions can be tested against faults that a real gateway rarely shows.
+A protocol, so that tests can inject faults that a real gateway rarely shows.
 """
 
 from contextlib import suppress
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import aiohttp
+from ocmt_common.agent_api import Job
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import (
@@ -25,7 +26,7 @@ _SUSPENSION = "gateway.suspend."
 
 
 class GatewayControl(Protocol):
-    """The calls may raise `GatewayUnreachable` or `GatewayRefused`; the two probes do not."""
+    """Calls to gateways. All but the probes may raise `GatewayUnreachable` or `GatewayRefused`."""
 
     async def is_live(self, access: GatewayAccess) -> bool: ...
 
@@ -33,7 +34,15 @@ class GatewayControl(Protocol):
 
     async def health(self, access: GatewayAccess) -> None: ...
 
-    async def next_job_at(self, access: GatewayAccess) -> datetime | None: ...
+    async def next_job_at(self, access: GatewayAccess, *, heartbeats: bool) -> datetime | None: ...
+
+    async def list_jobs(self, access: GatewayAccess) -> list[Job]: ...
+
+    async def run_job(self, access: GatewayAccess, job_id: str) -> None: ...
+
+    async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None: ...
+
+    async def remove_job(self, access: GatewayAccess, job_id: str) -> None: ...
 
     async def active_runs(self, access: GatewayAccess) -> int | None: ...
 
@@ -58,7 +67,7 @@ class OpenClawControl(GatewayAdmin):
         self._http = session
         self._sockets = ControlSockets(session, GatewayAdmin(session))
         self._reading = ControlSockets(session, GatewayAdmin(session))
-        """For reads while the gateway works, apart from those of a suspension."""
+        """For reads from an awake gateway; separate from the sockets for suspension."""
 
     async def is_live(self, access: GatewayAccess) -> bool:
         return await is_live(self._http, access.endpoint)

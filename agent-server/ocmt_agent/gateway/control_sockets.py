@@ -1,9 +1,9 @@
 """A control socket to each sleeping gateway, over which it is resumed.
 
-A gateway authenticates every HTTP call in its database, which takes some 8 ms: as long as the thaw
-itself. A socket is authenticated once, and a call sent while the gateway is frozen is the first
-thing it reads. OpenClaw's page `gateway/external-apps.md` recommends a socket for suspension, and
-HTTP as the fallback; this server uses HTTP when a control socket is broken.
+A gateway authenticates each HTTP call against its database, which takes about 8 ms: as long as the
+thaw. A socket is authenticated once, and a gateway reads a call sent while it was frozen first of
+all. OpenClaw's page `gateway/external-apps.md` recommends a socket for suspension, with HTTP as the
+fallback; this server uses HTTP if a control socket is broken.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _OPENED_WITHIN_S = 5.0
 class ControlSockets:
     """At most one socket per user, open from before the suspension until the gateway is resumed.
 
-    Only answers to calls are read from a socket, so none may stay open while its gateway works.
+    A socket is read only during calls, so none may stay open while its gateway sends events.
     """
 
     def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:

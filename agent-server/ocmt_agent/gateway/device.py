@@ -31,7 +31,7 @@ class DeviceKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> "DeviceKey":
-        """The key of a 32-byte seed, as returned by `seed`."""
+        """Restore a key from the 32 bytes that `seed` returned."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def derived(self, purpose: str) -> "DeviceKey":
@@ -39,9 +39,9 @@ class DeviceKey:
         return DeviceKey.from_seed(hashlib.sha256(self.seed() + purpose.encode()).digest())
 
     def seed(self) -> bytes:
-        """The 32 secret bytes to store in the agent server's database."""
+        """The key's 32 secret bytes, for the agent server's database."""
         return self._private.private_bytes_raw()
 
     def sign(self, text: str) -> str:
-        """The signature of `text`, base64url without padding, as the gateway expects it."""
+        """Sign `text`. Returns base64url without padding, as the gateway expects."""
         return _base64url(self._private.sign(text.encode()))

@@ -1,7 +1,7 @@
-"""OpenClaw's WebSocket handshake (protocol 4), done as the gateway's paired device.
+"""OpenClaw's WebSocket handshake (protocol 4), as the gateway's paired device.
 
-Source: OpenClaw's pages `gateway/protocol/handshake.md` and `auth.md`. OpenClaw versions the format
-of the signed text (`v3`); the contract tests run it against the pinned release.
+Sources: OpenClaw's pages `gateway/protocol/handshake.md` and `auth.md`. The format of the signed
+text has a version (`v3`); contract tests check it against the pinned release.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from ocmt_agent.gateway.admin import GatewayUnreachable
 
 ROLE = "operator"
 SCOPES = ("operator.read", "operator.write", "operator.approvals")
-"""What a user may do with their own agent over the socket; never `operator.admin`."""
+"""The scopes of a user's socket to their own agent; never `operator.admin`."""
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
-"""Largest frame accepted from a gateway, which may send a whole history in one frame."""
+"""Limit on a gateway's frames, which may hold a whole history."""
 
 _CLIENT = gateway_frames.client("1")
 _ANSWER_WITHIN_S = 20
 # A frozen gateway does not answer a close frame: do not wait long for it.
 _FAREWELL = aiohttp.ClientWSTimeout(ws_close=1.0)
-# `hello-ok` has more: a device token, a recovery secret, URLs with capabilities in them.
+# `hello-ok` also has a device token, a recovery secret, and URLs that contain capabilities.
 _HELLO_FOR_CALLERS = ("type", "protocol", "server", "features", "snapshot", "policy")
 
 
@@ -54,7 +54,7 @@ class HandshakeRefused(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether to retry: a starting gateway accepts calls before it accepts sockets."""
+        """Whether to retry: while it starts, a gateway accepts calls before sockets."""
         return self.code == "UNAVAILABLE"
 
     @property
@@ -71,7 +71,7 @@ async def connect(
 ) -> Link:
     """Open a socket and complete the handshake.
 
-    Raises `HandshakeRefused`, or `GatewayUnreachable` without a valid answer within 20 s.
+    Raises `HandshakeRefused`, or `GatewayUnreachable` if there is no valid answer within 20 s.
     """
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -129,7 +129,7 @@ def connect_params(
     nonce: str,
     signed_at_ms: int,
 ) -> dict[str, Any]:
-    """The `connect` request's parameters: the caller's harmless ones and our signed identity."""
+    """The parameters of `connect`: the caller's harmless ones, and our signed identity."""
     token = str(access.gateway_token)
     signed = "|".join(
         [
@@ -165,7 +165,7 @@ def connect_params(
 
 
 def _harmless(caller_params: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that a caller may set: never the identity or the scopes."""
+    """The parameters that a caller may set; identity and scopes are not among them."""
     kept: dict[str, Any] = {}
     for name in ("locale", "userAgent"):
         if isinstance(caller_params.get(name), str):

@@ -1,4 +1,4 @@
-"""Pairs this server's device with a gateway, once: without pairing, its sockets have no rights."""
+"""Pairs this server's device with a gateway, once. An unpaired device's sockets have no rights."""
 
 import asyncio
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class GatewayLinks:
         except HandshakeRefused as refusal:
             if not refusal.not_paired:
                 raise
-        # One pairing per user at a time: two sockets would request the same device twice.
+        # One pairing per user at a time, or two sockets would each request to pair the device.
         async with self._locks.setdefault(access.user_id, asyncio.Lock()):
             try:
                 return await self._connect(access, caller_params)
@@ -71,7 +71,7 @@ class GatewayLinks:
         listed = await self._admin.call(access, "device.pair.list")
         pending = listed.get("pending")
         for request in pending if isinstance(pending, list) else ():
-            # Only ours: other pending devices are for the user to approve.
+            # Approve our own device only; others are for the user to approve.
             if isinstance(request, dict) and request.get("deviceId") == access.device.device_id:
                 await self._admin.call(
                     access, "device.pair.approve", {"requestId": request.get("requestId")}

@@ -1,6 +1,6 @@
-"""Whether a gateway is alive (`/healthz`) and done starting (`/startupz`).
+"""Probes whether a gateway is alive (`/healthz`) and has started (`/startupz`).
 
-`/readyz` is not used for a wake: it fails while one of the user's channels is broken, although the
+`/readyz` is not used for wakes: it fails while one of the user's channels is broken, although the
 gateway is usable. OpenClaw's page `gateway/health.md` describes all three.
 """
 
@@ -17,9 +17,9 @@ async def is_live(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
 
 
 async def is_started(session: aiohttp.ClientSession, endpoint: Endpoint) -> bool | None:
-    """Whether the gateway accepts all calls; while it starts, it answers most with UNAVAILABLE.
+    """Whether the gateway has started; until then it answers most calls with UNAVAILABLE.
 
-    `None` if the gateway is too old to have the probe.
+    `None` if the gateway's version has no such probe.
     """
     status = await _status(session, f"{endpoint.url}/startupz")
     return None if status == _NO_SUCH_PROBE else status == 200

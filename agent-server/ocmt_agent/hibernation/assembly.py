@@ -1,4 +1,4 @@
-"""Builds the parts of hibernation in order: each depends only on those before it."""
+"""Creates the parts of hibernation in order: each depends only on earlier ones."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Hibernation:
     loop: ReconcileLoop
 
     async def close(self) -> None:
-        """Cancel transitions in flight; the next start reads from the runtime how far they got."""
+        """Cancel transitions in flight; the next start reconciles them with the runtime."""
         await self.transitions.close()
         await self.resumer.close()
 
@@ -84,7 +84,7 @@ def assemble(
         Evictions(registry, sleeps, cpu, clock=clock),
         read_host=read_host,
         cores=cores,
-        # Less than a wake may take, so that a refusal reaches the caller in time.
+        # Shorter than a wake's time limit, so that a refusal reaches the caller in time.
         wait_s=wake_timeout_s / 2,
     )
     wakes = WakeTransitions(

@@ -1,4 +1,4 @@
-"""Whether an agent's container is quiet: work that its gateway does not report still uses CPU."""
+"""Measures whether an agent is quiet: work that its gateway does not report still uses CPU."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from ocmt_agent.records.agent import Agent, CpuSample
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
 
 BUSY_CORES = 0.25
-"""Most average CPU use of an idle agent, in cores; more is work its gateway does not report."""
+"""CPU use, in cores, above which an agent has work that its gateway does not report."""
 CPU_LOOK_S = 0.5
 """The shortest time over which CPU use is measured."""
 

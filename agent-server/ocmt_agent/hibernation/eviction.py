@@ -1,4 +1,4 @@
-"""Frees memory for a wake: chooses agents that can be paused or stopped, and evicts them."""
+"""Frees memory for a wake by evicting other agents: pausing or stopping them."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Evictions:
-    """Never waits for an agent's lock: it is called with another agent's lock held."""
+    """Never waits for an agent's lock, since it is called with another agent's lock held."""
 
     def __init__(
         self, registry: AgentRegistry, sleeps: SleepTransitions, cpu: CpuUse, *, clock: Clock
@@ -34,7 +34,7 @@ class Evictions:
     async def choose(
         self, host: HostFigures, lacking: int, *, sparing: Agent
     ) -> list[tuple[Agent, Relief]]:
-        """The agents to evict for `lacking` bytes, in order; those that use CPU are left out."""
+        """The agents to evict for `lacking` bytes, in order, without those that use CPU."""
         others = {a.user_id: a for a in self._registry.all() if a is not sparing and self._free(a)}
         chosen = make_room([self._candidate(a) for a in others.values()], host, lacking)
         agents = [others[eviction.user_id] for eviction in chosen]
@@ -43,7 +43,7 @@ class Evictions:
         return list(itertools.compress(pairs, quiet))
 
     async def evict(self, agent: Agent, relief: Relief) -> bool:
-        """Pause or stop one agent. Returns `False` if its gateway or a request prevents that."""
+        """Pause or stop one agent. Returns `False` if its gateway or a request prevents it."""
         mark = agent.activities
         mode: Mode = "pause" if relief is Relief.PAUSE else "stop"
         before = agent.state

@@ -72,7 +72,7 @@ class OperatorOrders:
         return agent
 
     async def restart(self, user_id: str) -> Agent:
-        """Stop and start the gateway, without its consent."""
+        """Stop the gateway without its consent, and start it again. Raises `Problem`."""
         agent = self._registry.get(user_id)
         refuse_disabled(agent)
         self._registry.touch(agent, ActivityKind.WAKE)

@@ -1,4 +1,4 @@
-"""Corrects an agent's record by what the runtime shows, and undoes interrupted hibernations."""
+"""Reconciles an agent's record with the runtime, and undoes interrupted hibernations."""
 
 import asyncio
 from contextlib import suppress
@@ -64,9 +64,9 @@ class Reconciler:
         return observed, why
 
     async def settle(self, agent: Agent) -> None:
-        """After any transition in flight, correct one agent's record by what the runtime shows.
+        """Reconcile one agent with the runtime, after any transition in flight.
 
-        Also stops a disabled agent that runs, and undoes a hibernation that was cut short.
+        Also stops a disabled agent, and undoes an interrupted hibernation.
         """
         async with agent.lock:
             if agent.removed:
@@ -100,10 +100,10 @@ class Reconciler:
         await self._suspender.force_stop(agent, why=reasons.DISABLED)
 
     async def open(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
-        """With the lock held: access to a container found running, once its gateway answers.
+        """With the lock held: wait for the gateway of a running container, and return its access.
 
-        Gives back the lease of a hibernation that was cut short. Raises `RuntimeFailed` if the
-        gateway does not answer in time.
+        Gives back the lease of an interrupted hibernation. Raises `RuntimeFailed` if the gateway
+        does not answer in time.
         """
         try:
             async with asyncio.timeout(self._wake_timeout_s):
@@ -118,7 +118,9 @@ class Reconciler:
         if access is None:
             return
         with suppress(GatewayUnreachable, GatewayRefused):
-            next_job_at = await self._gateway.next_job_at(access)
+            next_job_at = await self._gateway.next_job_at(
+                access, heartbeats=agent.policy.heartbeat_minutes is not None
+            )
             if agent.access is access and next_job_at != agent.next_job_at:
                 agent.next_job_at = next_job_at
                 agent.unsaved = True

@@ -1,7 +1,7 @@
-"""Compares all records with the runtime in each sweep, and one record at each runtime event.
+"""Reconciles all agents with the runtime in each sweep, and one agent at each runtime event.
 
-A sweep then applies the sleep policy to each agent. An agent that is slow, or whose transition
-fails, neither delays the others nor ends the loop.
+A sweep also applies the sleep policy to each agent. A slow agent or a failed transition neither
+delays other agents nor ends the loop.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 8
 _RECONNECT_S = 2.0
 _FIRST_WAIT_S = 30.0
-"""Wait between two scheduled wakes of an agent that did not sleep; doubled each time."""
+"""Delay between scheduled wakes of an agent that has not slept in between; doubled each time."""
 _MOST_WAIT_S = 3600.0
 _READ_JOBS_EVERY_S = 600.0
 
@@ -91,12 +91,12 @@ class ReconcileLoop:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(group))
             while True:
-                # Not awaited: a sweep held up by a slow agent must not delay the next one.
+                # Not awaited, so that a sweep with a slow agent does not delay the next one.
                 group.create_task(self._sweep_safely())
                 await asyncio.sleep(self._times.check_interval.total_seconds())
 
     async def sweep(self) -> None:
-        """Compare every record with the runtime, act on what is due, write what changed."""
+        """Reconcile all agents, start the transitions that are due, and write changed records."""
         self._shift_after_clock_jump()
         try:
             observed = await self._runtime.observe_all()
@@ -107,11 +107,11 @@ class ReconcileLoop:
             self._host = self._read_host()
             self._schedule.plan()
             async with asyncio.TaskGroup() as group:
-                # Most agents need nothing, and cost no task.
+                # Most agents need nothing, so no task is started for them.
                 for agent in self._registry.all():
                     if agent.lock.locked() or agent.waking is not None:
                         continue
-                    # A hint only (as old as the list): the transition reads the container afresh.
+                    # The list may be outdated: the transition inspects the container again.
                     wrong = correction(agent.state, observed.get(agent.user_id)) is not None
                     runs = agent.state in AWAKE_OR_PAUSED
                     cut_short = half_asleep(agent.state, agent.suspension_id)
@@ -131,7 +131,7 @@ class ReconcileLoop:
             log.exception("sweep failed")
 
     def _shift_after_clock_jump(self) -> None:
-        """After a jump of the wall clock, move the records' times, so that durations are kept."""
+        """After a jump of the wall clock, shift the records' times, to keep durations unchanged."""
         now, now_s = self._clock.now(), self._clock.monotonic()
         jump = clock_jump(now - self._looked[0], now_s - self._looked[1])
         self._looked = (now, now_s)
@@ -161,7 +161,7 @@ class ReconcileLoop:
             case Action.WAKE:
                 reason = wake_reason(situation, self._times)
                 if reason is not None and self._clock.monotonic() >= agent.wake_again_at:
-                    # Not in the loop's slots: wakes have a queue of their own.
+                    # Outside of the loop's slots, since wakes have a queue of their own.
                     group.create_task(self._guarded(agent, partial(self._wake, agent, reason)))
             case Action.PAUSE | Action.STOP as action:
                 mode: Mode = "pause" if action is Action.PAUSE else "stop"
@@ -235,7 +235,7 @@ class ReconcileLoop:
             self._registry.metrics.woke_for_job(late_s=max(0.0, late))
 
     def _jobs_unknown(self, agent: Agent) -> bool:
-        """Whether to read the next job again: after a crash, the recorded one wakes the agent."""
+        """Whether to read the next job again, to wake the agent for it even after a crash."""
         age_s = self._clock.monotonic() - agent.jobs_read_at
         return agent.access is not None and age_s >= _READ_JOBS_EVERY_S
 

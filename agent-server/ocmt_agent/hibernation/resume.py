@@ -1,6 +1,6 @@
-"""Brings one gateway up to its first answer, whatever state its container is in.
+"""Brings a gateway up to its first answer, from any state of its container.
 
-Called with the agent's lock held. Does not change the agent's recorded state; `wake` does.
+Called with the agent's lock held. The caller (`wake`) changes the agent's recorded state.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ Check = Callable[[Agent, GatewayAccess], Awaitable[bool]]
 
 
 def suspension_request(agent: Agent) -> str:
-    """The id of lease requests to the agent's gateway: constant, so a repeat finds the lease."""
+    """The id of lease requests to the agent's gateway; constant, so a repeat renews the lease."""
     return f"ocmt-{agent.user_id}"
 
 
 class GatewayExited(Exception):
-    """The container exited instead of coming up; `str()` says why, and what to do."""
+    """The container exited while it was started; `str()` says why and what to do."""
 
 
 class Resumer:
@@ -47,17 +47,17 @@ class Resumer:
         self._thaws: set[asyncio.Task[None]] = set()
 
     async def bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
-        """Thaw, start or just check the gateway, and return once it serves.
+        """Thaw, start or check the gateway, and return once it serves.
 
-        `observed` is what the runtime showed a moment ago. Runs until it succeeds, a container that
-        it started exits (`GatewayExited`) or the runtime fails; the caller bounds the time.
+        `observed` is the container as just inspected. Has no time limit of its own. Raises
+        `GatewayExited` if the started container exits, or the runtime's errors.
         """
         try:
             return await self._bring_up(agent, observed)
         except GatewayExited:
             if observed is None or observed.status is ContainerStatus.EXITED:
                 raise
-            # It ran, and exited while it was called: nothing says that it cannot start.
+            # It exited while it was being called, but may well start again.
             return await self._bring_up(agent, await self._runtime.inspect(agent.user_id))
 
     async def _bring_up(self, agent: Agent, observed: Observed | None) -> GatewayAccess:
@@ -65,9 +65,9 @@ class Resumer:
         if observed is None or observed.status is ContainerStatus.EXITED:
             boots = True
             agent.suspension_id = None  # leases live in the gateway's memory
-            # Idempotent; applies an image or limits that changed while the agent slept.
+            # Idempotent; applies a new image or limits that were set while the agent slept.
             await self._runtime.create(agent.spec())
-            # Its image was chosen just now; the state was prepared before the wait for memory.
+            # The state was prepared before the wait for memory; the image may have changed since.
             if await self._runtime.openclaw_version() != agent.openclaw:
                 raise RuntimeFailed(
                     "OpenClaw was replaced on this host while the agent waited to start. Try again."
@@ -84,7 +84,7 @@ class Resumer:
                 await self._thaw(agent, access)
                 return access
             if agent.suspension_id is not None:
-                # A freeze that was cut short may have left some processes frozen.
+                # An interrupted freeze may have left some processes frozen.
                 await self._runtime.unpause(agent.user_id)
         await self._until(agent, self._is_live, access)
         if not boots:
@@ -94,7 +94,7 @@ class Resumer:
         return access
 
     def over_control_socket(self, agent: Agent) -> GatewayAccess | None:
-        """Access to a sleeping gateway whose control socket is open and whose lease is known."""
+        """Access to a paused gateway; `None` without an open control socket and a known lease."""
         endpoint = self._gateway.control_socket_to(agent.user_id)
         if endpoint is None or agent.suspension_id in (None, ASKED, NO_LEASE):
             return None
@@ -108,10 +108,10 @@ class Resumer:
     async def thaw(self, agent: Agent, access: GatewayAccess) -> bool:
         """Thaw a paused gateway and give its lease back. Returns whether it answered.
 
-        It served before the freeze, so its answer to one call is enough. That call is sent first:
-        the kernel keeps it for the frozen gateway, which reads it as soon as it runs. The container
-        engine may still be recording the thaw by then; that need not be awaited, because the engine
-        carries out later calls on this container after it.
+        One answered call is enough, since it served before the freeze. The call is sent before the
+        thaw: the kernel queues it, and the gateway reads it as soon as it runs. The container
+        engine may then still be recording the thaw; that need not be awaited, since the engine
+        handles later calls on this container after it.
         """
         self._memory.wakes(agent)
         back = asyncio.create_task(self._is_back(agent, access))
@@ -149,9 +149,9 @@ class Resumer:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def release(self, agent: Agent, access: GatewayAccess) -> None:
-        """Give back the lease under which the gateway was to be frozen, if it has one.
+        """Give back the gateway's lease, if it has one.
 
-        If the answer was lost, a lease may have been granted: the same request is sent again, which
+        If the answer to a lease request was lost, a lease may exist: the request is repeated, which
         renews that lease and returns its id.
         """
         if agent.suspension_id == ASKED:
@@ -165,24 +165,27 @@ class Resumer:
         return await self._gateway.is_live(access)
 
     async def _is_back(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether a thawed gateway answers, and has taken back the lease that it granted."""
+        """Whether a thawed gateway answers and its lease is given back."""
         if agent.suspension_id in (None, NO_LEASE):
             agent.suspension_id = None
             return await self._gateway.is_live(access)
         return await self._taken(self.release(agent, access))
 
     async def _is_open(self, agent: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway accepts work: its lease is given back, and admin calls succeed."""
+        """Whether the gateway accepts work: its lease is given back and admin calls succeed."""
         return await self._taken(self.release(agent, access)) and await self._taken(
             self._gateway.health(access)
         )
 
     async def _is_started(self, _: Agent, access: GatewayAccess) -> bool:
-        """Whether the gateway accepts its user's calls; admin calls succeed only a second later."""
+        """Whether the gateway accepts its user's calls (admin calls succeed a second later)."""
         return await self._gateway.is_started(access)
 
     async def _taken(self, call: Awaitable[None]) -> bool:
-        """Whether the gateway accepted a call; `False` if it may do so a moment later."""
+        """Whether the gateway accepted a call; `False` if the call may be retried.
+
+        Raises `RuntimeFailed` if it rejected the call.
+        """
         try:
             await call
         except GatewayUnreachable:
@@ -197,7 +200,7 @@ class Resumer:
         return True
 
     async def _until(self, agent: Agent, check: Check, access: GatewayAccess) -> None:
-        # By time, not by polls: one to an address that is gone can take seconds.
+        # Limited by time, not by the number of polls: one to a missing address can take seconds.
         loop = asyncio.get_running_loop()
         looked_s = loop.time()
         while not await check(agent, access):

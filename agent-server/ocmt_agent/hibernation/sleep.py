@@ -44,11 +44,11 @@ class SleepTransitions:
         ordered: bool = False,
         if_free: bool = False,
     ) -> bool:
-        """Pause or stop. Returns `False` if the gateway or a request keeps the agent awake.
+        """Pause or stop an agent. Returns `False` if its gateway or a request keeps it awake.
 
-        `mark` is `agent.activities` when this was decided: any later activity cancels the sleep.
-        Returns `True` if the agent already is in that state or a deeper one. `if_free`: return
-        `False` rather than wait for a transition in flight.
+        Also returns `True` if the agent is already in that state or a deeper one. `mark` is the
+        value of `agent.activities` at the decision: later activity cancels the sleep. `if_free`:
+        return `False` instead of waiting for a transition in flight.
         """
 
         async def sleep() -> bool:

@@ -1,7 +1,7 @@
-"""Suspends one gateway, and freezes or stops its container, without interrupting its work.
+"""Suspends a gateway and freezes or stops its container, without interrupting its work.
 
-Called with the agent's lock held. Idle time only nominates an agent; its gateway then grants or
-refuses a lease, and activity up to the freeze cancels the sleep.
+Called with the agent's lock held. The gateway of an idle agent grants or refuses a lease, and any
+activity before the freeze cancels the sleep.
 """
 
 from datetime import timedelta
@@ -55,8 +55,8 @@ class Suspender:
     ) -> bool:
         """Request a lease. Returns whether it was granted and no activity followed.
 
-        If not, gives a lease back and stores the reasons in `agent.blockers`. `ordered`: sleep even
-        right before a scheduled job.
+        Otherwise gives the lease back and stores the reasons in `agent.blockers`. With `ordered`, a
+        scheduled job that is near does not prevent the sleep.
         """
         blockers, retry_after_s = await self._request_lease(
             agent, access, mark=mark, ordered=ordered
@@ -69,7 +69,7 @@ class Suspender:
         agent.ask_again_at = self._clock.monotonic() + max(retry_after_s, _MIN_BETWEEN_ASKS_S)
         if not blockers:
             agent.access = None  # from here on it needs a wake, whatever fails below
-        # Before the freeze: after a crash in between, the next start gives the lease back.
+        # Stored before the freeze, so that the next start gives the lease back after a crash.
         await self._registry.save(agent)
         return not blockers
 
@@ -134,10 +134,12 @@ class Suspender:
         if mark is not None and came_in(agent, mark):
             return [CAME_IN], _MIN_BETWEEN_ASKS_S
         try:
-            agent.next_job_at = await self._gateway.next_job_at(access)
+            agent.next_job_at = await self._gateway.next_job_at(
+                access, heartbeats=agent.policy.heartbeat_minutes is not None
+            )
             if not ordered and not worth_sleeping(self._until_job(agent), self._times):
                 return ["a scheduled job is due soon"], self._times.check_interval.total_seconds()
-            # Stored before the request: a lost answer leaves no gateway closed.
+            # Stored before the request, so that the lease is given back even if the answer is lost.
             agent.suspension_id = ASKED
             await self._registry.save(agent)
             answer = await self._gateway.suspend(access, request_id=suspension_request(agent))

@@ -1,7 +1,7 @@
-"""Runs transitions: one at a time per agent, each to its end even if its caller is cancelled.
+"""Runs transitions, one at a time per agent, to their end even if the caller is cancelled.
 
-A transition is a task of this server, not of the request that caused it: a caller that disconnects
-does not leave an agent half awake.
+A transition is a task of this server, not of the request that caused it, so that a disconnected
+caller leaves no agent half awake.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class TransitionRunner:
-    """Owns the tasks of all transitions, and takes the agents' locks for them."""
+    """Owns the tasks of all transitions, and holds the agents' locks for them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -50,7 +50,7 @@ class TransitionRunner:
             log.error("transition failed", exc_info=error)
 
     async def close(self) -> None:
-        """Cancel all transitions; the next start reads from the runtime how far they got."""
+        """Cancel all transitions; the next start reconciles the agents with the runtime."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,7 +1,7 @@
-"""Wakes agents: one wake in flight per agent, shared by every request that needs it.
+"""Wakes agents. Each agent has at most one wake in flight, which all its requests share.
 
-A wake over an open control socket does not inspect the container. Without that socket, or without
-an answer over it, the container is inspected and brought up from whatever state it is in.
+A wake over an open control socket does not inspect the container. Without the socket, or an answer
+over it, the container is inspected and brought up from any state.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ from ocmt_agent.upgrades.manager import StateCopyManager
 log = structlog.get_logger(__name__)
 
 TOOLS_READ_WITHIN_S = 2.0
-"""In which a running OpenClaw has reloaded its configuration: 0.5 s on two idle cores."""
+"""Time for a running OpenClaw to reload its configuration, which takes 0.5 s on two idle cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A wake in flight: why, and the monotonic second at which it began."""
+    """A wake in flight: its reason and its start in monotonic seconds."""
 
     why: TransitionReason
     started_s: float
@@ -96,8 +96,8 @@ class WakeTransitions:
     def tools_changed(self, agent: Agent) -> None:
         """Hold requests to the agent until its gateway has read the new tools version.
 
-        A message that it got before would not have the new tools, and a turn that starts just while
-        it reloads its configuration can fail.
+        Before that, a message would not have the new tools, and a turn that starts during the
+        reload of the configuration can fail.
         """
         agent.tools_read_at_s = self._clock.monotonic() + TOOLS_READ_WITHIN_S
         agent.tools_unread = agent.state in (HibernationState.PAUSED, HibernationState.WAKING)
@@ -120,13 +120,33 @@ class WakeTransitions:
             self._memory.answered(agent)
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer
 
+    @asynccontextmanager
+    async def using_if_awake(self, user_id: str) -> AsyncIterator[GatewayAccess]:
+        """`using` without a wake, and without counting as activity.
+
+        Raises `Problem` 409 if the agent is asleep, or on its way to sleep or awake.
+        """
+        agent = self._registry.get(user_id)
+        refuse_disabled(agent)
+        if agent.state is not HibernationState.RUNNING or agent.lock.locked():
+            raise Problem(409, "agent-asleep", "Wake the agent first (POST …/wake).")
+        agent.in_flight += 1
+        try:
+            # After a restart of this server, a running agent is first checked.
+            yield await self.wake(agent, why=reasons.request(ActivityKind.HTTP))
+        finally:
+            agent.in_flight -= 1
+
     def doubt(self, access: GatewayAccess) -> None:
         agent = self._registry.find(access.user_id)
         if agent is not None and agent.access is access:
             agent.access = None
 
     async def wake(self, agent: Agent, *, why: TransitionReason) -> GatewayAccess:
-        """The agent's access, waking it if needed; does not count as the user's activity."""
+        """Wake the agent if needed, and return its access. Does not count as the user's activity.
+
+        Raises `Problem`.
+        """
         refuse_disabled(agent)
         if agent.access is not None and not agent.lock.locked():
             return agent.access
@@ -151,7 +171,7 @@ class WakeTransitions:
             self._admission.ended(agent)
 
     async def bring_up(self, agent: Agent, *, why: TransitionReason) -> GatewayAccess:
-        """With the lock held: bring the gateway up and record the state, or raise a `Problem`."""
+        """With the lock held: bring the gateway up and record the state. Raises `Problem`."""
         refuse_disabled(agent)
         refuse_full(agent)
         attempt = _Attempt(why, self._clock.monotonic())
@@ -160,12 +180,12 @@ class WakeTransitions:
             if access is not None:
                 return access
         with runtime_problems():
-            # Provisioning makes the container, or replaces one that is not as it must be.
+            # Provisioning creates the container, or replaces one with other settings.
             making = agent.state is HibernationState.PROVISIONING
             observed = None if making else await self._reconciler.correct(agent)
         if observed is None or observed.status is ContainerStatus.EXITED:
             await self._prepare_state(agent)
-            # The time a copy takes says nothing about the next wake.
+            # The time for the copy is left out: the next wake will not need one.
             attempt = replace(attempt, started_s=self._clock.monotonic())
         if agent.state is HibernationState.RUNNING:
             return await self._bring_up(agent, observed, attempt)
@@ -175,7 +195,7 @@ class WakeTransitions:
     async def _prepare_state(self, agent: Agent) -> None:
         """Copy the state before another OpenClaw version starts on it.
 
-        This runs before the wake's admission and outside its time limit: it may copy gigabytes.
+        Runs before the wake's admission and without its time limit, since it may copy gigabytes.
         """
         try:
             await self._states.prepare(agent)
@@ -191,8 +211,8 @@ class WakeTransitions:
     ) -> GatewayAccess | None:
         """Resume over an open control socket, without inspecting the container first.
 
-        The gateway's answer proves more than an inspection could. `None` without such a socket, or
-        without an answer: the caller then has to correct the record by what the runtime shows.
+        The gateway's answer proves more than an inspection. Returns `None` without a socket or an
+        answer: the caller must then reconcile the record with the runtime.
         """
         access = self._resumer.over_control_socket(agent)
         if access is None:
@@ -265,7 +285,7 @@ class WakeTransitions:
     ) -> None:
         """Change the state now; the database is written while the wake goes on.
 
-        After a crash in between, the record is corrected by what the runtime shows.
+        After a crash in between, the record is reconciled with the runtime.
         """
         self._transitions.start(
             self._registry.move(agent, to, why=attempt.why, duration_ms=duration_ms)

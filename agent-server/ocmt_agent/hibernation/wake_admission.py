@@ -1,7 +1,7 @@
 """Admits wakes: each waits for its turn in the queue, and for room in the host's memory.
 
-Called with the lock of the agent to wake held. It never waits for another agent's lock, so that two
-wakes cannot wait for each other.
+Called with the lock of the agent to wake held. Never waits for another agent's lock, so that two
+wakes cannot deadlock.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from ocmt_agent.records.registry import AgentRegistry
 log = structlog.get_logger(__name__)
 
 HostReader = Callable[[], HostFigures | None]
-"""Reads the host's memory; `None` where it cannot be read, so that every wake is admitted."""
+"""Reads the host's memory; with `None`, if it cannot be read, every wake is admitted."""
 
 _ROUNDS = 3
 _SETTLES_WITHIN_S = 2.0
-"""How long after an eviction the host's figures may take to show it."""
+"""Time until an eviction shows in the host's figures."""
 _POLL_S = 0.1
 
 
@@ -40,7 +40,7 @@ class WakeAdmission:
         cores: int,
         wait_s: float,
     ) -> None:
-        """`wait_s`: how many seconds a wake may wait for its turn."""
+        """`wait_s` is how many seconds a wake may wait for its turn."""
         self._registry = registry
         self._evictions = evictions
         self._read_host = read_host
@@ -67,7 +67,7 @@ class WakeAdmission:
             queue.hurry(agent.user_id, need)
 
     def ended(self, agent: Agent) -> None:
-        """Forget the priority of a wake that is over, whatever its outcome."""
+        """Forget the priority of a wake that has ended, successfully or not."""
         self._needs.pop(agent.user_id, None)
 
     @asynccontextmanager
@@ -78,7 +78,7 @@ class WakeAdmission:
         """
         if agent.spare:
             if not self._fits(agent, need_bytes(agent.state)):
-                self._refuse("memory", "The host has no memory for a spare agent.", 0)
+                raise Problem(503, "host-full", "The host has no memory for a spare agent.")
             try:
                 yield
             finally:
@@ -92,7 +92,7 @@ class WakeAdmission:
                 async with asyncio.timeout(self._wait_s):
                     await stack.enter_async_context(queue.turn(agent.user_id, need))
             except TimeoutError:
-                self._refuse("queue", "Too many agents are being woken at once.", len(queue))
+                self._refuse(agent, "queue", "Too many agents are being woken at once.", len(queue))
             await self._find_room(agent)
             stack.callback(self._promised.pop, agent.user_id, None)
             yield
@@ -100,7 +100,7 @@ class WakeAdmission:
     async def _find_room(self, agent: Agent) -> None:
         swapped = None if agent.memory is None else agent.memory.swap
         need = need_bytes(agent.state, swapped=swapped)
-        # A wake that fits does not wait for one for which room is being made.
+        # A wake that fits need not wait for evictions on behalf of another.
         if self._fits(agent, need):
             return
         async with self._one_at_a_time:
@@ -112,13 +112,14 @@ class WakeAdmission:
             if self._fits(agent, need):
                 return
         self._refuse(
+            agent,
             "memory",
             "The host has no memory free for another agent, and no other agent can be evicted.",
             len(self._boots),
         )
 
     def _fits(self, agent: Agent, need: int) -> bool:
-        """Whether `need` bytes are free; if so, reserves them, without an await in between."""
+        """Reserve `need` bytes if they are free, without an await in between; `False` if not."""
         if self._lacking(need) > 0:
             return False
         self._promised[agent.user_id] = need
@@ -132,7 +133,7 @@ class WakeAdmission:
         return sum(self._promised.values())
 
     async def _make_room(self, agent: Agent, need: int) -> bool:
-        """Evict agents one by one until the host's figures show room. Returns whether any was."""
+        """Evict agents one by one until the host has room. Returns whether any was evicted."""
         host = self._read_host()
         if host is None:
             return False
@@ -149,14 +150,14 @@ class WakeAdmission:
         return bool(given)
 
     async def _settled(self, need: int) -> None:
-        """Wait up to 2 s for the host's figures to show room: reclaim goes on after a pause."""
+        """Wait up to 2 s for room, since a paused agent's memory is reclaimed with a delay."""
         for _ in range(int(_SETTLES_WITHIN_S / _POLL_S)):
             if self._lacking(need) <= 0:
                 return
             await asyncio.sleep(_POLL_S)
 
-    def _refuse(self, why: str, reason: str, waiting: int) -> NoReturn:
-        self._registry.metrics.refused(why)
+    def _refuse(self, agent: Agent, why: str, reason: str, waiting: int) -> NoReturn:
+        self._registry.refused_wake(agent, why)
         # A boot takes about ten seconds of CPU time.
         retry_after_s = min(60, 10 + 10 * waiting // self._cores)
         raise Problem(

@@ -1,7 +1,7 @@
-"""A queue for wakes, by priority: users first, then jobs, then the rest.
+"""A priority queue for wakes: for users first, then for jobs, then for other reasons.
 
-A boot takes ten seconds of CPU time, a thaw almost none: boots and thaws each have their own queue
-and slots, so that a thaw never waits for boots.
+A boot takes ten seconds of CPU time, a thaw almost none. So boots and thaws have separate queues
+and slots, and a thaw never waits for boots.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ THAW_SLOTS = 32
 
 
 class Need(IntEnum):
-    """The priority of a wake; the lower value goes first."""
+    """The priority of a wake; lower values first."""
 
     USER = 0
     JOB = 1

@@ -1,4 +1,4 @@
-"""When each sleeping agent is next woken without a request: for its job, or its office hours."""
+"""Schedules wakes without a request: for jobs and at the beginning of office hours."""
 
 from datetime import datetime
 

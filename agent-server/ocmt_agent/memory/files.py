@@ -17,7 +17,7 @@ def to_int(text: str) -> int:
 
 
 def counts(text: str) -> dict[str, int]:
-    """Lines of a name and a number (`MemTotal:  123 kB`, `anon 123`) as a dictionary."""
+    """Parse lines of a name and a number, such as `MemTotal:  123 kB` or `anon 123`."""
     found = {}
     for line in text.splitlines():
         fields = line.split()

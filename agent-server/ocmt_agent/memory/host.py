@@ -1,7 +1,7 @@
 """Reads the host's memory and one agent's memory from procfs, sysfs and cgroupfs.
 
-Nothing is cached. A `root` other than `/` reads a recorded tree. What a kernel does not offer is
-`None`, or zero. All sizes are bytes.
+Nothing is cached. `root` may be a recorded tree instead of `/`. Figures that a kernel does not have
+are `None` or zero. All sizes are in bytes.
 
 Sources: the kernel's `proc.rst`, `cgroup-v2.rst`, `cgroup-v1/memory.rst`, `zram.rst` (mm_stat) and
 `psi.rst`.
@@ -56,9 +56,9 @@ class Zswap:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """Percentage of the last 10 and 60 seconds in which work waited for memory.
+    """Percentages of the last 10 and 60 seconds in which tasks waited for memory.
 
-    `some`: at least one task waited; `full`: all tasks that had work waited.
+    `some`: at least one task waited. `full`: all tasks with work waited.
     """
 
     some_avg10: float
@@ -75,7 +75,7 @@ class HostMemory:
     zram: Zram
     zswap: Zswap
     pressure: Pressure | None
-    """`None` where the kernel does not measure it (built without PSI, or booted with `psi=0`)."""
+    """`None` if the kernel does not measure it (built without PSI, or booted with `psi=0`)."""
 
     def swap_size(self, kind: SwapKind | None = None) -> int:
         return sum(area.size for area in self.swaps if kind in (None, area.kind))
@@ -84,10 +84,10 @@ class HostMemory:
         return sum(area.free for area in self.swaps if kind in (None, area.kind))
 
     def in_zram(self, swapped: int) -> int:
-        """RAM that `swapped` bytes of one agent take in zram, estimated by the host's averages.
+        """RAM that `swapped` bytes of one agent take in zram, estimated from the host's averages.
 
-        The kernel does not report which device holds which process's pages, so the agent's swap is
-        assumed to be spread over the areas, and compressed, like all swap.
+        The kernel does not report which swap area holds a process's pages, so the agent's swap is
+        assumed to be distributed and compressed like all swap.
         """
         used = sum(area.used for area in self.swaps)
         in_zram = sum(area.used for area in self.swaps if area.kind is SwapKind.ZRAM)
@@ -97,7 +97,7 @@ class HostMemory:
 
 
 def read_host_memory(root: Path = Path("/")) -> HostMemory:
-    """The host's memory now. Takes some 0.2 ms; raises `OSError` where there is no procfs."""
+    """The host's memory now. Takes about 0.2 ms. Raises `OSError` without procfs."""
     meminfo = counts((root / "proc/meminfo").read_text())
     return HostMemory(
         total=meminfo["MemTotal"] * KIB,
@@ -116,7 +116,7 @@ def read_host_memory(root: Path = Path("/")) -> HostMemory:
 def read_agent_memory(where: Whereabouts, host: HostMemory) -> AgentMemory | None:
     """One agent's memory, from its control group or else its processes; `None` once it is gone.
 
-    `host`, read at about the same time, gives the share of the agent's swap that is in zram.
+    `host`, read at about the same time, is needed to estimate the agent's share of zram.
     """
     if where.memory is not None:
         return read_group_memory(where.memory, host)
@@ -126,7 +126,7 @@ def read_agent_memory(where: Whereabouts, host: HostMemory) -> AgentMemory | Non
 def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
     """The memory of one control group (v1's memory controller, or v2); `None` once it is gone.
 
-    Takes some 0.1 ms.
+    Takes about 0.1 ms.
     """
     stat = counts(read_text(folder / "memory.stat"))
     if not stat:
@@ -137,7 +137,7 @@ def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
         zswapped = to_int(read_text(folder / "memory.zswap.current"))
     else:
         usage, anon, cache = to_int(read_text(folder / "memory.usage_in_bytes")), "rss", "cache"
-        # Present where swap is accounted for; v1 has no count for zswap.
+        # The file exists if swap accounting is on. v1 does not count zswap.
         swap, zswapped = stat.get("swap", 0), 0
     return AgentMemory(
         usage=usage,
@@ -151,9 +151,9 @@ def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
 def read_processes_memory(
     pids: list[int], host: HostMemory, *, root: Path = Path("/")
 ) -> AgentMemory | None:
-    """The memory of processes without a control group; shared pages count in each of them.
+    """The memory of processes without a control group; shared pages are counted in each process.
 
-    `None` if none of the processes exists.
+    `None` if no process exists any more.
     """
     anon = cache = swap = 0
     found = False
@@ -190,7 +190,7 @@ def _zram(root: Path) -> Zram:
 
 
 def read_pressure(root: Path = Path("/")) -> Pressure | None:
-    """The host's memory pressure; `None` where the kernel does not measure it."""
+    """The host's memory pressure; `None` if the kernel does not measure it."""
     averages: dict[str, float] = {}
     for line in read_text(root / "proc/pressure/memory").splitlines():
         kind, *fields = line.split()

@@ -1,8 +1,8 @@
 """Reclaims an agent's memory after a pause, and prefetches it at a thaw.
 
-The transitions notify this object and never await it: nothing here delays a pause or a wake, and an
-agent whose memory cannot be moved sleeps and wakes normally. The tasks, at most one per agent and
-purpose, belong to this object and end with it.
+Transitions notify this object and never await it: nothing here delays a pause or a wake, and an
+agent whose memory cannot be reclaimed sleeps and wakes normally. This object owns the tasks, at
+most one per agent and purpose, and ends them when it closes.
 """
 
 import asyncio
@@ -48,17 +48,17 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 10.0
 _ANSWERED_WITHIN_S = 20.0
-"""Seconds after a wake in which its first answer is usually complete: pages used then count."""
+"""Seconds after a wake by which its first answer is usually complete; pages used then count."""
 _RECLAIMS_AT_ONCE = 2
 _WRITTEN_WITHIN_S = 1.0
-"""Seconds between two rounds of a reclaim, for the disk to write the pages of the first."""
+"""Seconds between two rounds of a reclaim, in which the disk writes the pages of the first."""
 
 
 @dataclass(slots=True)
 class _Tracked:
-    """What this process knows about one agent's memory.
+    """The state of one agent's memory in this process.
 
-    What a wake needs is also in the store while the agent sleeps, and outlives this process.
+    While the agent sleeps, what its wake needs is also in the store, which outlives this process.
     """
 
     prefetcher: Prefetcher = field(default_factory=Prefetcher)
@@ -74,7 +74,7 @@ class _Tracked:
     awake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     looked_up: bool = False
-    """Whether the store was read for what an earlier server had learned."""
+    """Whether the store was read for what an earlier server process had learned."""
     unseen: bool = False
     """The runtime did not find the agent; it is not looked up again before a transition."""
 
@@ -90,7 +90,7 @@ class MemoryManager:
         found: list[Driver] | None = None,
         host: Callable[[], HostMemory] = read_host_memory,
     ) -> None:
-        """`found` replaces the drivers this host offers. It and `host` are for tests."""
+        """`found` replaces this host's drivers. It and `host` are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._clock = clock
@@ -107,7 +107,7 @@ class MemoryManager:
 
     @property
     def driver(self) -> str | None:
-        """The name of the reclaim driver; `None` if this host offers none."""
+        """The name of the reclaim driver; `None` if this host has none."""
         return self._drivers[0].name if self._drivers else None
 
     def host(self) -> HostMemory:
@@ -116,7 +116,7 @@ class MemoryManager:
     # Notifications from transitions
 
     def slept(self, agent: Agent) -> None:
-        """The agent was paused: start to reclaim its memory."""
+        """Start to reclaim the memory of an agent that was paused."""
         tracked = self._tracked(agent)
         tracked.unseen = False
         _cancel(tracked.returning)  # what it used so far is recorded first
@@ -124,7 +124,7 @@ class MemoryManager:
             tracked.reclaiming = self._own(self._give_back(agent, tracked))
 
     def wakes(self, agent: Agent) -> None:
-        """The agent's thaw begins: stop reclaiming, and prefetch what it will use."""
+        """When an agent's thaw begins, stop reclaiming and prefetch the memory that it will use."""
         tracked = self._tracked(agent)
         _cancel(tracked.reclaiming, tracked.returning)
         tracked.awake, tracked.answered = asyncio.Event(), asyncio.Event()
@@ -133,7 +133,7 @@ class MemoryManager:
             tracked.returning = self._own(self._return(agent, tracked, learns=reclaimed))
 
     def woke(self, agent: Agent) -> None:
-        """The agent accepts requests again."""
+        """Stop reclaiming for an agent that accepts requests again."""
         tracked = self._tracked(agent)
         tracked.unseen = False
         tracked.awake.set()
@@ -143,8 +143,8 @@ class MemoryManager:
         tracked.reclaims, tracked.reclaim_again_at = 0, 0.0
 
     def answered(self, agent: Agent) -> None:
-        """A request to the agent was answered completely."""
-        # On the path of every request: allocates nothing.
+        """Note that a request to the agent was answered completely."""
+        # Called for every request, so it allocates nothing.
         tracked = self._agents.get(agent.user_id)
         if tracked is not None:
             tracked.answered.set()
@@ -167,7 +167,7 @@ class MemoryManager:
                 self.ended(agent)
 
     def ended(self, agent: Agent) -> None:
-        """The agent's processes are gone, or about to be: forget what was known of their memory."""
+        """Forget the memory of an agent whose processes have ended or are about to end."""
         tracked = self._agents.pop(agent.user_id, None)
         if tracked is not None:
             _cancel(tracked.reclaiming, tracked.returning)
@@ -213,7 +213,7 @@ class MemoryManager:
         return agent.user_id in self._agents
 
     def _needs_reclaim(self, agent: Agent, host: HostMemory) -> bool:
-        """Whether a paused agent's memory is still to be reclaimed.
+        """Whether a paused agent's memory must still be reclaimed.
 
         Either it was not measured since this server started, or some of it stayed in RAM: there was
         no swap, and now there is, or an earlier reclaim left something.
@@ -253,7 +253,7 @@ class MemoryManager:
     # The tasks
 
     async def _give_back(self, agent: Agent, tracked: _Tracked) -> None:
-        # Measuring waits its turn too: after a restart every paused agent is measured.
+        # Measuring takes a slot, too: after a restart every paused agent is measured.
         async with self._reclaims:
             await self._reclaim(agent, tracked)
 
@@ -261,7 +261,7 @@ class MemoryManager:
         where = await self._where(agent)
         if where is None:
             return
-        # In case it sleeps again before its first answer was due.
+        # In case the agent sleeps again before its first answer.
         await tracked.prefetcher.note_use(where, self._in)
         host = self.host()
         if not self._measure(agent, where, host) or agent.memory is None:
@@ -298,9 +298,9 @@ class MemoryManager:
     async def _take(
         self, driver: Driver, where: Whereabouts, before: AgentMemory
     ) -> AgentMemory | None:
-        """Reclaim in rounds while that frees memory.
+        """Reclaim in rounds for as long as that frees memory.
 
-        Returns the figures afterwards; `None` once the agent is gone.
+        Returns the agent's memory after that; `None` if the agent is gone.
         """
         while True:
             await driver.reclaim(where, self._out)
@@ -360,7 +360,7 @@ class MemoryManager:
     # Helpers
 
     async def _where(self, agent: Agent) -> Whereabouts | None:
-        """The agent's whereabouts. Forgets what was learned about its earlier processes."""
+        """The agent's whereabouts; `None` if unknown. Forgets what earlier processes taught."""
         tracked = self._tracked(agent)
         if tracked.unseen:
             return None
@@ -381,7 +381,7 @@ class MemoryManager:
         return where
 
     def _measure(self, agent: Agent, where: Whereabouts, host: HostMemory) -> bool:
-        """Update `agent.memory`. Returns `False`, and sets it to `None`, if it has no processes."""
+        """Update `agent.memory`. Returns `False`, with `agent.memory` `None`, without processes."""
         agent.memory = read_agent_memory(where, host)
         return agent.memory is not None
 

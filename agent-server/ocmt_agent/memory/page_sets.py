@@ -1,6 +1,6 @@
 """Sets of an agent's pages, by process. Pure.
 
-They are ranges of addresses, bound to the processes they were seen in: a restarted gateway has
+They are address ranges, bound to the processes in which they were seen: a restarted gateway has
 other processes, to which old ranges are never applied.
 """
 
@@ -18,7 +18,7 @@ def size(pages: Pages) -> int:
 
 
 def packed(pages: Pages) -> Pages:
-    """The pages in a compact form: an agent has some ten thousand ranges."""
+    """A compact form of the pages, since an agent has about ten thousand ranges."""
     return {process: PackedRanges(ranges) for process, ranges in pages.items()}
 
 

@@ -1,4 +1,4 @@
-"""An agent's anonymous pages: listing them, paging them out, and bringing them in."""
+"""Lists an agent's anonymous pages, pages them out, and brings them in."""
 
 import asyncio
 import contextlib
@@ -25,17 +25,17 @@ from ocmt_agent.runtime.processes import ProcessId, identify
 T = TypeVar("T")
 
 _BATCH = 4 << 20
-"""Bytes per call: a few milliseconds of disk reads. Between two calls, work can be cancelled."""
+"""Bytes per call, a few milliseconds of disk reads; work can be cancelled between two calls."""
 _ALL = 1 << 62
 
 
 def resident_pages(where: Whereabouts) -> Pages:
-    """The pages in RAM now, by process. Blocking: some 20-100 ms for a gateway."""
+    """The pages now in RAM, by process. Blocks for 20-100 ms for a gateway."""
     return _own_pages(where, Kept.MAPPED)
 
 
 def pages_anywhere(where: Whereabouts) -> Pages:
-    """The pages in RAM or in swap, by process. Blocking, like `resident_pages`."""
+    """The pages in RAM or in swap, by process. Blocks like `resident_pages`."""
     return _own_pages(where, Kept.SOMEWHERE)
 
 
@@ -50,7 +50,7 @@ def _own_pages(where: Whereabouts, kept: Kept) -> Pages:
 
 
 async def page_out(pages: Pages, executor: Executor) -> None:
-    """Page these pages out, in batches."""
+    """Page the pages out, in batches."""
     for turn in turns(pages, at_most=_ALL):
         await in_thread(executor, partial(advise, *turn, Advice.PAGEOUT))
 
@@ -58,11 +58,11 @@ async def page_out(pages: Pages, executor: Executor) -> None:
 async def bring_in(
     pages: Pages, executor: Executor, *, at_most: int, leave: Callable[[int], bool]
 ) -> AsyncIterator[tuple[Pages, bool]]:
-    """Read pages from swap in batches, and map them, so that no process faults on them.
+    """Read pages from swap in batches and map them, so that no process faults on them.
 
-    The next batch is read while one is mapped. If `leave` is true for a batch's number, its pages
-    are only read, so that later accesses show their use. Yields each batch and whether it was
-    mapped.
+    The next batch is read while one is being mapped. If `leave` is true for a batch's number, its
+    pages are only read, so that later accesses show their use. Yields each batch and whether it was
+    mapped. Ends after `at_most` bytes.
     """
     behind: asyncio.Future[None] | None = None
     for number, turn in enumerate(turns(pages, at_most=at_most)):
@@ -79,7 +79,7 @@ async def bring_in(
 
 
 def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range]]]:
-    """The pages in batches of a few megabytes, up to `at_most` bytes in all."""
+    """Yield the pages in batches of a few megabytes, up to `at_most` bytes in total."""
     left = at_most
     for process, ranges in pages.items():
         for batch in batches(ranges, most=_BATCH):
@@ -90,7 +90,7 @@ def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range
 
 
 def advise(process: ProcessId, ranges: list[Range], advice: Advice) -> None:
-    """Give advice on pages, in one short blocking call; skips those that are gone."""
+    """Advise the kernel on pages, in one short blocking call; skip pages that are gone."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(process.pid)
         try:
@@ -106,5 +106,5 @@ def _map(process: ProcessId, ranges: list[Range]) -> None:
 
 
 async def in_thread(executor: Executor, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread; once begun, it completes even if the caller is cancelled."""
+    """Run blocking work in a thread. Once begun, it completes even if the caller is cancelled."""
     return await asyncio.get_running_loop().run_in_executor(executor, work)

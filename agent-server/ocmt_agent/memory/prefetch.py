@@ -1,6 +1,6 @@
 """Prefetches the pages an agent uses when it wakes, and learns them from each wake.
 
-Only addresses are recorded, bound to the processes they were seen in.
+Only addresses are recorded, bound to the processes in which they were seen.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from ocmt_agent.runtime.base import Whereabouts
 from ocmt_agent.runtime.processes import ProcessId
 
 _ANSWERS_WITHIN_S = 0.3
-"""Seconds in which a gateway gives a short answer; a long one, as a model's, is not awaited."""
+"""Seconds to wait for a short answer; a long one, such as a model's, is not awaited."""
 _UNSURE_FOR = 2
-"""An agent's first wakes, in which many pages used before the first answer are not known yet."""
+"""The number of first wakes in which many pages used before the first answer are not known yet."""
 
 
 @dataclass(slots=True)
@@ -34,11 +34,11 @@ class _Seen:
     """Page use observed during one wake of a reclaimed agent."""
 
     first: Pages = field(default_factory=dict)
-    """Pages that the agent had mapped itself when it accepted work, or gave a short answer."""
+    """Pages that the agent itself had mapped when it accepted work or gave a short answer."""
     mapped: list[Pages] = field(default_factory=list)
-    """Pages that were prefetched and mapped, by batch: their use is not observable."""
+    """Batches that were prefetched and mapped, whose use cannot be observed."""
     unmapped: list[Pages] = field(default_factory=list)
-    """Pages that were only read from swap: those mapped later were used."""
+    """Batches that were only read from swap: pages mapped later have been used."""
 
 
 @dataclass(slots=True)
@@ -46,27 +46,27 @@ class Prefetcher:
     working_set: WorkingSet | None = None
     _leader: ProcessId | None = None
     _held: Pages | None = None
-    """All the agent's pages when it was paused; any other page was created since."""
+    """All the agent's pages when it was paused; any other page is newer."""
     _laid_out: WorkingSet | None = None
-    """The working set as last written to swap, with small gaps filled: what a wake reads."""
+    """The working set as last written to swap, with small gaps filled, to be read by a wake."""
     _wakes: int = 0
     _seen: _Seen | None = None
 
     def belongs_to(self, leader: ProcessId) -> None:
-        """Forget what was learned if the agent has another first process."""
+        """Forget everything learned if the agent's first process is not `leader`."""
         if self._leader != leader:
             self._leader = leader
             self.working_set = self._laid_out = self._seen = self._held = None
             self._wakes = 0
 
     def learned(self) -> Learned | None:
-        """What to store; `None` before the agent's first wake was observed."""
+        """What was learned, to be stored; `None` before the agent's first observed wake."""
         if self._leader is None or self.working_set is None or self._held is None:
             return None
         return Learned(self._leader, self.working_set, self._laid_out, self._held, self._wakes)
 
     def restore(self, learned: Learned) -> None:
-        """Restore what an earlier server learned, if the processes are the same."""
+        """Restore what an earlier server process learned, if the agent's processes are the same."""
         if self._leader == learned.leader and self.working_set is None:
             self.working_set, self._laid_out = learned.working_set, learned.laid_out
             self._held, self._wakes = learned.held, learned.wakes
@@ -74,7 +74,7 @@ class Prefetcher:
     async def record_held(self, where: Whereabouts, executor: Executor) -> None:
         """Record all pages of the frozen agent before any is reclaimed.
 
-        Discards the layout in swap of the previous sleep: some of its pages may be gone.
+        Discards the previous sleep's layout in swap, since some of its pages may be gone.
         """
         self._laid_out = None
         self._held = await in_thread(executor, lambda: packed(pages_anywhere(where)))
@@ -82,8 +82,8 @@ class Prefetcher:
     async def lay_out(self, executor: Executor) -> None:
         """Write the agent's pages to swap in the order in which the next wake reads them.
 
-        Pages used by the last wakes come first, the rest by address. The kernel's own order, by
-        last use, scatters pages that are read together, so that a wake would read single pages.
+        Pages used by the last wakes come first, then the rest by address. The kernel's own order,
+        by last use, would scatter pages that are read together.
         """
         held = self._held or {}
         if self.working_set is not None:
@@ -105,20 +105,20 @@ class Prefetcher:
         blindly: int,
         learns: bool,
     ) -> None:
-        """Bring in the pages used at the last wakes: the first part now, the rest once `awake`.
+        """Bring in the pages used by the last wakes: the first part now, the rest once `awake`.
 
-        The rest waits, because otherwise the gateway's own reads would queue behind it on the disk.
-        With `slow` reads, pages come in the order laid out in swap and are mapped; in the agent's
-        first wakes, which show what is needed first, the rest also waits for a short answer. If
-        nothing is known about the agent, up to `blindly` bytes of all its pages are read. `learns`
-        is false after a sleep in which not all memory was reclaimed: the use of pages that stayed
-        in RAM is not observable. `note_use` evaluates this wake later.
+        The rest waits so that the gateway's own reads do not queue behind it on the disk. With
+        `slow` reads, pages are read in their order in swap and mapped; in the agent's first wakes,
+        which show what is needed first, the rest also waits for a short answer. If nothing is
+        known about the agent, up to `blindly` bytes of all its pages are read. `learns` is false
+        after a sleep in which not all memory was reclaimed, since the use of pages that stayed in
+        RAM cannot be observed. `note_use` evaluates this wake later.
         """
         self._wakes += 1
         self._seen = None
         seen, laid_out = _Seen(), self._laid_out if slow else None
-        # If it was woken before its pages were laid out, the working set still helps. It may name
-        # pages that are gone, so it is only read, not mapped.
+        # If the agent was woken before its pages were laid out, the working set still helps. Some
+        # of its pages may be gone, so they are only read, not mapped.
         known = laid_out or self.working_set
         leave = partial(left_unmapped, self._wakes) if laid_out else _all
         async with asyncio.TaskGroup() as beside:
@@ -142,7 +142,7 @@ class Prefetcher:
             await self._bring_in(known.then, executor, seen, at_most, leave=leave)
 
     async def note_use(self, where: Whereabouts, executor: Executor) -> None:
-        """Learn from the wake, once the answer is complete or when the agent sleeps again."""
+        """Learn from the wake, once its answer is complete or the agent sleeps again."""
         if self._seen is not None:
             seen, self._seen = self._seen, None
             learn = partial(_learn, self.working_set, seen, where, self._held)
@@ -168,7 +168,7 @@ def _all(_: int) -> bool:
 def _learn(
     known: WorkingSet | None, seen: _Seen, where: Whereabouts, held: Pages | None
 ) -> WorkingSet:
-    """The working set after this wake. Blocking: a gateway has some ten thousand ranges."""
+    """The working set after this wake. Blocking, since a gateway has about ten thousand ranges."""
     return learned(
         known,
         held=held,

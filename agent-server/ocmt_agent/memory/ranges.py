@@ -1,4 +1,4 @@
-"""Arithmetic on ranges of a process's addresses, in whole pages. Pure."""
+"""Set operations on address ranges of a process, in whole pages. Pure."""
 
 import mmap
 from array import array
@@ -25,7 +25,7 @@ class Range(NamedTuple):
 
 
 class PackedRanges(Collection[Range]):
-    """Ranges in a compact form: 16 bytes each, where a list takes 130."""
+    """A compact sequence of ranges: 16 bytes each, instead of 130 in a list."""
 
     __slots__ = ("_edges",)
 
@@ -60,7 +60,7 @@ def size_of(ranges: Iterable[Range]) -> int:
 
 
 def merged(ranges: Iterable[Range], *, gap: int = 0) -> list[Range]:
-    """Sorted, with ranges joined that overlap or are at most `gap` bytes apart."""
+    """Sort ranges, and join those that overlap or are at most `gap` bytes apart."""
     joined: list[Range] = []
     for one in sorted(ranges):
         if joined and one.start <= joined[-1].end + gap:
@@ -91,7 +91,7 @@ def without(ranges: Iterable[Range], kept: Iterable[Range]) -> list[Range]:
 
 
 def mapped(maps: str) -> list[Range]:
-    """The accessible areas of `/proc/<pid>/maps`, without reserved areas and the kernel's."""
+    """The accessible areas in a text of `/proc/<pid>/maps`, without the kernel's own."""
     areas = []
     for line in maps.splitlines():
         addresses, rights, *_ = line.split(maxsplit=2)

@@ -1,8 +1,8 @@
-"""Drivers that move a paused agent's memory out of RAM; the best one a host offers is used.
+"""Drivers that reclaim a paused agent's memory; the best one that the host supports is used.
 
-A driver can be cancelled at any point and stops at once, because a wake has priority. None blocks
-the event loop. They need swap: without it anonymous memory has nowhere to go, and only caches would
-be dropped, which the kernel does by itself when needed.
+A driver stops at once when cancelled, since a wake has priority. None blocks the event loop. They
+need swap: without it, anonymous memory cannot be moved, and only caches would be dropped, which the
+kernel does by itself when needed.
 
 Sources: the kernel's `cgroup-v2.rst` (memory.reclaim, kernel 5.19), `cgroup-v1/memory.rst`
 (force_empty), `process_madvise(2)`.
@@ -27,7 +27,7 @@ from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 from ocmt_agent.runtime.processes import identify
 
 CHUNK = 32 << 20
-"""Bytes per request. Each takes about 30 ms, the longest that a wake has to wait for it."""
+"""Bytes per request, which takes about 30 ms: the longest that a wake waits for a reclaim."""
 _FRUITLESS = 3
 _PROGRESS = 1 << 20
 _CAP_SYS_NICE = 23
@@ -37,16 +37,16 @@ class Driver(Protocol):
     name: str
 
     def fits(self, where: Whereabouts) -> bool:
-        """Whether the driver can be used on that agent."""
+        """Whether the driver can be used for this agent."""
         ...
 
     async def reclaim(self, where: Whereabouts, executor: Executor) -> None:
-        """Reclaim what can be reclaimed. Ends without an error if the agent is gone."""
+        """Reclaim as much as possible. No error if the agent is gone."""
         ...
 
 
 class GroupReclaim:
-    """cgroup v2: `memory.reclaim`, chunk by chunk until it frees no more."""
+    """cgroup v2: `memory.reclaim`, chunk by chunk until nothing more is freed."""
 
     name = "memory.reclaim"
 
@@ -65,8 +65,8 @@ class GroupReclaim:
 class GroupEmptying:
     """cgroup v1: `memory.force_empty`, one write that takes about a second.
 
-    A child process does the write: when it is killed, the kernel stops within a millisecond or so,
-    while a thread could not be interrupted.
+    A child process does the write, since a thread could not be interrupted: when the child is
+    killed, the kernel stops within about a millisecond.
     """
 
     name = "memory.force_empty"
@@ -91,10 +91,10 @@ class GroupEmptying:
 
 
 class PageOut:
-    """Without control groups: `process_madvise(MADV_PAGEOUT)` on every process, in batches.
+    """Without control groups: `process_madvise(MADV_PAGEOUT)` on each process, in batches.
 
-    Pages shared by several processes stay. Pages written to a disk stay in RAM as clean copies
-    until the kernel needs the room, so this frees memory later than the other drivers.
+    Pages shared by several processes stay in RAM. Pages written to a disk stay as clean copies
+    until the kernel needs the space, so this driver frees memory later than the others.
     """
 
     name = "process_madvise"
@@ -107,10 +107,9 @@ class PageOut:
 
 
 def reclaim_chunk(folder: Path, size: int) -> bool:
-    """Request that the kernel reclaims `size` bytes of a v2 group. Returns whether any were.
+    """Reclaim `size` bytes of a v2 group. Returns whether at least a megabyte was reclaimed.
 
-    Blocking. `EAGAIN` means that fewer bytes were reclaimed, which is normal; less than a megabyte
-    counts as none.
+    Blocking. `EAGAIN` means that less was reclaimed than requested, which is normal.
     """
     before = to_int(read_text(folder / "memory.current"))
     if before == 0:
@@ -125,7 +124,7 @@ def reclaim_chunk(folder: Path, size: int) -> bool:
 
 
 def drivers(*, root: Path = CGROUP_ROOT) -> list[Driver]:
-    """The drivers this host offers, the best first."""
+    """The drivers that this host supports, the best first."""
     found: list[Driver] = []
     if (root / "cgroup.controllers").exists():
         if any(_writable(file) for file in root.glob("*/memory.reclaim")):

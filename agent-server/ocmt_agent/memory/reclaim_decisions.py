@@ -1,4 +1,4 @@
-"""When to reclaim, trim and prefetch, and how much: functions of measured figures. Pure."""
+"""Decides when to reclaim, trim and prefetch, and how much, from measured figures. Pure."""
 
 from dataclasses import dataclass
 
@@ -40,10 +40,10 @@ def mostly_in_swap(memory: AgentMemory) -> bool:
 
 
 def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
-    """Whether a paused agent's memory can go to swap and is not there yet.
+    """Whether a paused agent's memory can be moved to swap and is not there yet.
 
-    Without swap (or with hardly any left) only caches would be dropped, which frees nothing that
-    the kernel could not free at once, and makes the wake slower.
+    Without enough swap only caches would be dropped. The kernel can free those at any time, and
+    dropping them makes the wake slower.
     """
     if paused_memory(memory) is PausedMemory.RECLAIMED:
         return False
@@ -59,31 +59,31 @@ def reclaim_again_after_s(tries: int) -> float:
 
 
 def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:
-    """Whether another round of reclaim is worth it, given the figures before and after a round.
+    """Whether another round of reclaim is useful, given the figures before and after the last.
 
-    The kernel skips pages that a busy disk has not written yet; a moment later they are written.
+    The kernel skips pages that a busy disk has not written yet, but will have a moment later.
     """
     return after.held > _LEFT_BY_RECLAIM and before.held - after.held >= _PROGRESS
 
 
 def prefetch_most(host: HostMemory) -> int:
-    """How many bytes one wake may prefetch without pushing other memory out."""
+    """The bytes that one wake may prefetch without evicting other memory."""
     return min(_PREFETCH_MOST, int(host.available * _PREFETCH_SHARE))
 
 
 def reads_are_slow(host: HostMemory) -> bool:
-    """Whether swap is on a disk, where one long read costs as much as a few short ones.
+    """Whether swap is on a disk only, where one long read is as fast as a few short ones.
 
-    In zram, which is filled first, each page costs microseconds: reading or mapping more than is
-    needed only takes CPU from the waking gateway.
+    In zram, which is filled first, a page takes microseconds, and reading or mapping more than
+    needed would only take CPU time from the waking gateway.
     """
     return host.swap_size(SwapKind.ZRAM) == 0
 
 
 def read_blindly_most(host: HostMemory) -> int:
-    """How many bytes to read for an agent whose working set is not known yet.
+    """The bytes to read for an agent whose working set is not known yet.
 
-    From a disk, reading all its pages in sequence is faster than faulting on a part page by page.
+    From a disk, reading all pages in sequence is faster than faulting on some one by one.
     """
     return int(host.available * _PREFETCH_SHARE) if reads_are_slow(host) else 0
 
@@ -91,7 +91,8 @@ def read_blindly_most(host: HostMemory) -> int:
 def pressed(host: HostMemory) -> bool:
     """Whether this host is short of memory, or soon will be.
 
-    By PSI where the kernel has it: users notice when work waits for a tenth of the time.
+    By PSI if the kernel has it, since users notice when tasks wait a tenth of the time, or by
+    available memory.
     """
     waiting = host.pressure is not None and host.pressure.some_avg10 >= _PRESSED_SOME_AVG10
     return waiting or host.available < _SHORT_OF_MEMORY * host.total
@@ -99,7 +100,7 @@ def pressed(host: HostMemory) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Awake:
-    """The figures of one awake agent that decide whether it is trimmed."""
+    """The figures of an awake agent that decide whether it is trimmed."""
 
     quiet_s: float
     """Seconds since its last activity; zero while a request is in flight."""
@@ -109,9 +110,9 @@ class Awake:
 
 
 def worth_trimming(agent: Awake, host: HostMemory) -> bool:
-    """Whether to look for memory that an awake agent does not need for its next answer.
+    """Whether to trim an awake agent.
 
-    Only if its working set is known, so that the answer does not wait for reclaimed pages.
+    Only if its working set is known, so that its next answer does not wait for reclaimed pages.
     """
     if not pressed(host) or not agent.known or agent.quiet_s < _QUIET_S:
         return False
@@ -119,5 +120,5 @@ def worth_trimming(agent: Awake, host: HostMemory) -> bool:
 
 
 def worth_taking(spare: int, host: HostMemory) -> bool:
-    """Whether `spare` bytes are enough to be worth paging out, and fit into swap."""
+    """Whether `spare` bytes are worth paging out and fit into swap."""
     return _SPARE_WORTH_TAKING <= spare <= host.swap_free()

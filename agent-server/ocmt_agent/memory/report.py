@@ -10,7 +10,7 @@ from ocmt_agent.memory.host import HostMemory, SwapKind
 
 
 class Means(Protocol):
-    """What this server can do about memory on this host."""
+    """The mechanisms that the memory manager has on this host."""
 
     @property
     def driver(self) -> str | None: ...

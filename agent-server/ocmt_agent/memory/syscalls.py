@@ -1,7 +1,7 @@
-"""System calls on another process's memory that Python does not wrap (Linux, 64 bit).
+"""System calls on another process's memory that Python does not wrap (Linux, 64-bit).
 
-All take ranges of addresses and change no content. Sources: `process_madvise(2)` (kernel 5.10;
-needs CAP_SYS_NICE and the right to trace), `process_vm_writev(2)` (needs the right to trace),
+All take address ranges and change no content. Sources: `process_madvise(2)` (kernel 5.10; needs
+CAP_SYS_NICE and permission to trace), `process_vm_writev(2)` (needs permission to trace),
 `pagemap.rst` for PAGEMAP_SCAN (kernel 6.7).
 """
 
@@ -30,10 +30,10 @@ class _IoVec(ctypes.Structure):
 
 
 def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
-    """Give the advice on up to 1,024 ranges. Returns the number of bytes advised.
+    """Advise the kernel on up to 1,024 ranges. Returns the number of bytes advised.
 
-    They are fewer than requested if a range is unmapped or cannot be advised on. Raises `OSError`
-    if no range was advised. Releases the GIL during the call.
+    That is less than requested if a range is unmapped or cannot be advised on. Raises `OSError` if
+    no range could be advised. Releases the GIL during the call.
     """
     vectors = (_IoVec * len(ranges))(*(_IoVec(one.start, one.size) for one in ranges))
     taken: int = _libc.syscall(
@@ -51,7 +51,7 @@ def process_madvise(pidfd: int, ranges: Sequence[Range], advice: Advice) -> int:
 
 
 def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
-    """The ranges in batches of at most `most` bytes: advice can be cancelled between two."""
+    """Yield the ranges in batches of at most `most` bytes, between which work can be cancelled."""
     batch: list[Range] = []
     size = 0
     for whole in ranges:
@@ -66,7 +66,7 @@ def batches(ranges: Iterable[Range], *, most: int) -> Iterator[list[Range]]:
 
 
 _PINNED_AT_ONCE = 1024 * PAGE
-"""Bytes that one call pins before it copies (the kernel's `process_vm_access.c`)."""
+"""Bytes that one call pins before it copies (`process_vm_access.c` in the kernel)."""
 _MAP_PRIVATE_ANONYMOUS = 0x22
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
@@ -76,12 +76,12 @@ _unreadable = _libc.mmap(None, PAGE, 0, _MAP_PRIVATE_ANONYMOUS, -1, 0)
 def fault_in(pid: int, ranges: Iterable[Range]) -> None:
     """Fault pages in as a write to each would, without writing.
 
-    The pages are then mapped and their swap slots free; at the next reclaim they get new slots side
-    by side. The call copies into them from an unreadable page of this process: the kernel pins the
-    target pages for writing first, which faults them in, and then fails on the source before the
-    first byte, so EFAULT means success. It is therefore safe on memory that is written to
-    concurrently. Pages that are gone or not writable are skipped. Do not pass addresses at which no
-    page was ever used: the call would create one.
+    The pages are then mapped and their swap slots are free; the next reclaim gives them adjacent
+    slots. The call copies into them from an unreadable page of this process: the kernel first pins
+    the target pages for writing, which faults them in, and then fails on the source before the
+    first byte (so EFAULT means success). It is therefore safe on memory that is being written.
+    Pages that are gone or not writable are skipped. Do not pass addresses at which no page was ever
+    used, since the call would create one.
     """
     source = _IoVec(_unreadable, PAGE)
     for whole in ranges:
@@ -120,19 +120,19 @@ _ENTRY_FILE = 1 << 61
 
 
 class Kept(Enum):
-    """Where an anonymous page is: the bits in PAGEMAP_SCAN and in an entry of `pagemap`."""
+    """Where an anonymous page is: the bits of PAGEMAP_SCAN and of an entry in `pagemap`."""
 
     MAPPED = (1 << 3, 1 << 63)
-    """In RAM, and used since it was read in."""
+    """In RAM and used since it was read in."""
     SOMEWHERE = (1 << 3 | 1 << 4, 1 << 63 | 1 << 62)
-    """Mapped, or in swap: a page that was used at any time."""
+    """Mapped or in swap: a page that was ever used."""
 
 
 def own_pages(pid: int, areas: Iterable[Range], kept: Kept) -> list[Range]:
-    """The process's anonymous pages in `areas` that are now where `kept` says.
+    """The process's anonymous pages in `areas` that match `kept`.
 
-    A page that was prefetched and not used since is not mapped. Raises `OSError` once the process
-    is gone.
+    A page that was prefetched and not used since is not mapped. Raises `OSError` if the process is
+    gone.
     """
     found: list[Range] = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:

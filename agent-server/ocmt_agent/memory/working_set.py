@@ -1,8 +1,8 @@
-"""Which pages an agent uses to wake and answer, learned wake by wake. Pure.
+"""The pages that an agent uses to wake and answer, learned from its wakes. Pure.
 
-Prefetched pages are mapped, so their use cannot be observed. Each wake therefore reads another part
-of them without mapping it, and forgets the pages of that part that were not used. Pages in small
-gaps are prefetched too, but that does not make them count as used.
+Prefetched pages are mapped, so their use cannot be observed. Each wake therefore leaves another
+part of them unmapped, and the unused pages of that part are forgotten. Pages in small gaps are
+prefetched, too, but do not count as used.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ocmt_agent.memory.page_sets import Pages, among, minus, packed, size, toget
 from ocmt_agent.memory.ranges import PAGE, merged, without
 
 _LEFT_EACH = 8
-"""One batch in this many is left unmapped; after as many wakes, each batch was left once."""
+"""One batch in this many is left unmapped; after as many wakes, each batch was once."""
 _FIRST_MOST = 96 << 20
 """Reading this many bytes takes 0.1 to 0.4 s, in which the gateway's own reads wait."""
 _USED_AT_LEAST = 0.3
@@ -22,9 +22,9 @@ _GAP = 8 * PAGE
 @dataclass(frozen=True, slots=True)
 class WorkingSet:
     first: Pages
-    """Pages used until its gateway accepts work, and for a first short answer."""
+    """Pages used until the gateway accepts work, and for a first short answer."""
     then: Pages
-    """Other pages used until its first answer was complete."""
+    """Other pages used until the first answer is complete."""
 
     @property
     def size(self) -> int:
@@ -32,18 +32,18 @@ class WorkingSet:
         return size(self.first) + size(self.then)
 
     def packed(self) -> "WorkingSet":
-        """This working set in a compact form."""
+        """A compact form of this working set."""
         return WorkingSet(packed(self.first), packed(self.then))
 
     def spare(self, pages: Pages) -> Pages:
-        """Those of `pages` that are not in the working set."""
+        """The pages of `pages` that are not in the working set."""
         return minus(minus(pages, self.first), self.then)
 
     def filled(self, held: Pages) -> "WorkingSet":
-        """What to write out and read in: existing pages (`held`) only, with small gaps filled.
+        """The pages to write out and read in: only those in `held`, with small gaps filled.
 
-        Filling gaps makes for few, long disk requests, whose number determines the time. `first`
-        stays as it is, because each further byte there delays the gateway.
+        The number of disk requests determines the time, so few long ones are better. `first` is not
+        filled, because each further byte there delays the gateway.
         """
         first = among(self.first, held)
         return WorkingSet(first, minus(_filled(self.then, held), first))
@@ -63,11 +63,11 @@ def learned(
     mapped: Pages,
     unmapped: Pages,
 ) -> WorkingSet:
-    """The working set after one more wake, for which `mapped` and `unmapped` were prefetched.
+    """The working set after another wake, for which `mapped` and `unmapped` were prefetched.
 
-    `first`: pages mapped by the agent itself when its first short answer was complete; `used`: all
-    pages mapped some time later. If fewer than 30 % of the pages that were only read were used, the
-    sample proves nothing, and no page is forgotten. If `first` is very large, it was taken during a
+    `first`: pages that the agent itself had mapped when its first short answer was complete;
+    `used`: all pages mapped some time later. If fewer than 30 % of the unmapped pages were used,
+    the sample is not conclusive and no page is forgotten. A very large `first` was taken during a
     long answer and is ignored. Pages that the agent did not have when paused (`held`) do not count.
     """
     if known is None:

@@ -1,7 +1,7 @@
 """Keeps the working sets of sleeping agents across restarts of this server, in a file per agent.
 
-A file has only addresses, valid for the processes they were seen in: after a reboot, or a restart
-of the gateway, it is ignored.
+A file has only addresses, valid for the processes in which they were seen; after a reboot or a
+restart of the gateway it is ignored.
 """
 
 import contextlib
@@ -42,17 +42,17 @@ class _NotWanted(Exception):
 
 
 class WorkingSetStore:
-    """A file of some 100 KB per agent. Calls block for a few milliseconds."""
+    """A file of about 100 KB per agent. Calls block for a few milliseconds."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._placing = threading.Lock()
 
     def save(self, user_id: str, learned: Learned, *, wanted: Callable[[], bool]) -> None:
-        """Replace the agent's file atomically. Errors are logged only: the file is an optimisation.
+        """Replace the agent's file atomically. Errors are only logged: the file is an optimisation.
 
-        `wanted` is called right before the file is replaced; if false, nothing is stored. So a
-        concurrent `forget` wins, whichever thread is first.
+        `wanted` is called right before the file is replaced; if it returns false, nothing is
+        stored. So a concurrent `forget` always wins.
         """
         file = self._folder / user_id
         try:
@@ -71,7 +71,7 @@ class WorkingSetStore:
             log.warning("an agent's working set is not stored", user_id=user_id, reason=error)
 
     def load(self, user_id: str, leader: ProcessId) -> Learned | None:
-        """What was stored for the gateway whose first process is `leader`, or `None`."""
+        """What was stored for the gateway whose first process is `leader`; `None` if nothing."""
         try:
             data = zlib.decompress((self._folder / user_id).read_bytes())
             return _decoded(data, leader)

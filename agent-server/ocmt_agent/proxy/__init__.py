@@ -1,1 +1,1 @@
-"""Forwards requests to agents, and agents' requests to management."""
+"""Forwards requests to agents (proxy), and agents' requests to management (relay)."""

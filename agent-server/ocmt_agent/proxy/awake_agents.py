@@ -1,4 +1,4 @@
-"""The interface through which the proxy gets awake agents."""
+"""The interface with which the proxy wakes agents."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -12,15 +12,15 @@ class AwakeAgents(Protocol):
         """Record activity and return once the user's gateway answers, waking it if needed.
 
         For a running agent this is a dictionary look-up. Concurrent callers share one wake. Raises
-        `Problem`: 404 no such agent, 503 with `Retry-After` if the runtime is gone, 504 if the
-        gateway did not come up in time, 409 if the agent is disabled or being removed.
+        `Problem`: 404 if there is no such agent, 409 if it is disabled or being removed, 503 with
+        `Retry-After` if the runtime is unavailable, 504 if the gateway does not answer in time.
         """
         ...
 
     def using(
         self, user_id: str, *, kind: ActivityKind
     ) -> AbstractAsyncContextManager[GatewayAccess]:
-        """`awake`, with the agent kept awake until the block ends (a request in flight)."""
+        """Like `awake`, and keep the agent awake until the block ends (a request in flight)."""
         ...
 
     def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
@@ -28,5 +28,5 @@ class AwakeAgents(Protocol):
         ...
 
     def doubt(self, access: GatewayAccess) -> None:
-        """Report that the gateway did not answer: it is checked before its next use."""
+        """Report that the gateway did not answer, so that it is checked before its next use."""
         ...

@@ -1,7 +1,7 @@
-"""A limit on the connections that one address may hold open at the relay.
+"""Limits the open connections of each client address at the relay.
 
-Every container has its own address. Without the limit, a container that opens sockets and sends
-nothing would use up this server's file descriptors, and no agent could be woken any more.
+Every container has its own address. Without the limit, a container that only opens sockets could
+use up this server's file descriptors, and no agent could be woken any more.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from collections import Counter
 from ocmt_common.bounded_http import BoundedHttp
 
 MOST_PER_ADDRESS = 512
-"""A busy agent has a few connections; agents that are plain processes share one address."""
+"""A busy agent has a few connections; agents of the process runtime share one address."""
 
 
 def bounded(most: int = MOST_PER_ADDRESS) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP protocol for a listener that aborts connections beyond the limit."""
+    """An HTTP protocol class for uvicorn that aborts connections above `most` per address."""
     held: Counter[str] = Counter()
 
     class Bounded(BoundedHttp):

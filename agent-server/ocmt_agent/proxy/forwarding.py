@@ -1,7 +1,7 @@
-"""Forwards one HTTP exchange: bodies stream both ways with backpressure.
+"""Forwards one HTTP exchange, streaming both bodies with backpressure.
 
-Neither body is buffered: each chunk is forwarded as it comes, server-sent events included. A caller
-that disconnects ends the exchange at once.
+Neither body is buffered: each chunk is forwarded as it arrives, including server-sent events. The
+exchange ends as soon as the caller disconnects.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from yarl import URL
 
 from ocmt_agent.proxy.headers import Headers, to_caller
 
-# No total limit: an answer may stream for hours. Only connecting is limited.
+# Only connecting is limited, since an answer may stream for hours.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5)
 KEEPALIVE_S = 4
-"""Seconds for which an idle connection is kept. Shorter than the server's limit (Node and uvicorn:
-5 s), so that no request uses a closing connection; a frozen gateway closes its own at the thaw."""
+"""Seconds for which an idle connection is kept. Below the server's own limit (Node and uvicorn: 5
+s), so that no request uses a closing connection; a frozen gateway closes its own at the thaw."""
 _FINAL = range(200, 600)
 """The final statuses of RFC 9110, section 15."""
 _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
@@ -28,7 +28,7 @@ _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 def open_session(credentials: HostCredentials | None = None) -> aiohttp.ClientSession:
     """A client session for forwarding: no decoding, no cookies, no proxy from the environment.
 
-    With `credentials`, https connections succeed only to the other host of the installation.
+    With `credentials`, https connects only to the installation's other host.
     """
     return aiohttp.ClientSession(
         auto_decompress=False,
@@ -43,7 +43,7 @@ def open_session(credentials: HostCredentials | None = None) -> aiohttp.ClientSe
 
 
 class Unreachable(Exception):
-    """No answer began. `unsent`: the connection failed, so the request was not sent."""
+    """No answer began. `unsent`: not even the connection, so the request was not sent."""
 
     def __init__(self, reason: str, *, unsent: bool) -> None:
         super().__init__(reason)
@@ -51,7 +51,7 @@ class Unreachable(Exception):
 
 
 class AnswerBroken(Exception):
-    """The other side disconnected in the middle of its answer."""
+    """The server disconnected in the middle of its answer."""
 
 
 class CallerLeft(Exception):
@@ -59,9 +59,9 @@ class CallerLeft(Exception):
 
 
 class RequestBody:
-    """The caller's body, read as the other side takes it; counts the bytes taken.
+    """The caller's body, read at the pace at which it is sent on, with a limit on its bytes.
 
-    Raises `Problem` 413 for a declared length above the limit, before it wakes the agent.
+    Raises a 413 `Problem` for a declared length above the limit, before the agent is woken.
     """
 
     def __init__(self, scope: Scope, receive: Receive, *, max_bytes: int) -> None:
@@ -69,7 +69,7 @@ class RequestBody:
         self._max_bytes = max_bytes
         self.taken = 0
         self.failure: Problem | CallerLeft | None = None
-        """Why the body ended early; the HTTP client reports only that it did."""
+        """Why the body ended early, which the HTTP client does not report."""
         self.ended = asyncio.Event()
         self.present = False
         for name, value in scope["headers"]:
@@ -100,7 +100,7 @@ class RequestBody:
         self.ended.set()
 
     async def caller_left(self) -> None:
-        """Return when the caller closes the connection, once its body has been read."""
+        """Return once the caller has disconnected; waits for the end of its body first."""
         await self.ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
@@ -117,8 +117,8 @@ async def pass_on(
 ) -> None:
     """Send the request to `url` and its answer to the caller.
 
-    Raises `Unreachable` if no answer began, and `AnswerBroken` if one ended early; then the
-    caller's connection must be aborted too, so that the answer does not look complete.
+    Raises `Unreachable` if no answer began. Raises `AnswerBroken` if it ended early; the caller's
+    connection must then be aborted, so that the answer does not look complete.
     """
     work = asyncio.ensure_future(_exchange(session, scope, body, send, url=url, headers=headers))
     leaving = asyncio.ensure_future(body.caller_left())
@@ -174,7 +174,7 @@ async def _exchange(
 
 
 def _reason(error: Exception) -> str:
-    """An error's text for the log, without the URL, which contains the caller's query."""
+    """An error's text for the log, without the URL, since that has the caller's query."""
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__}: {error.message}"
     return str(error) or type(error).__name__

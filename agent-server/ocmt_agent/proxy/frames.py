@@ -8,9 +8,9 @@ from ocmt_common import bounded_json
 from ocmt_common.gateway_frames import CHALLENGE, event
 
 MAX_ID_CHARS = 200
-"""Requests with longer ids are forwarded, but the proxy never answers them itself."""
+"""Requests with longer ids are forwarded, but never answered by the proxy itself."""
 
-# Frames have type and id first, so most of them, and all long ones, need no parsing.
+# Frames begin with type and id, so most of them, and all long ones, need no parsing.
 _ID = rf'"id":\s?("(?:[^"\\]|\\.){{0,{MAX_ID_CHARS * 6}}}")'
 _REQUEST = re.compile(rf'\{{"type":\s?"req",\s?{_ID}')
 _ANSWER = re.compile(rf'\{{"type":"res",{_ID}')
@@ -22,7 +22,7 @@ _END = re.compile(r'"state":"(?:final|aborted|error)"')
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """`text` as a frame; an empty one for anything that is not a JSON object."""
+    """Parse a frame; empty if `text` is not a JSON object."""
     try:
         frame = bounded_json.read(text)
     except bounded_json.NotJson:
@@ -31,7 +31,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def request_id(text: str) -> str | None:
-    """The id of a caller's request; `None` for a frame that expects no answer."""
+    """The id of a caller's request; `None` for a frame without an answer."""
     match = _REQUEST.match(text)
     if match is not None:
         found = _string(match[1])

@@ -1,4 +1,4 @@
-"""Which headers cross the proxy. The caller's credentials never do; ours replace them."""
+"""Filters the headers that the proxy forwards. Ours replace the caller's credentials."""
 
 import re
 from collections.abc import Iterable
@@ -34,14 +34,14 @@ _CALLERS_OWN = _HOP_BY_HOP | {
 }
 _FORWARDING = b"x-forwarded-"
 _ANSWERERS_OWN = _HOP_BY_HOP | {b"set-cookie", b"server", b"date"}
-# These have no body, so they get no length.
+# Statuses without a body, which get no length.
 _NO_BODY = frozenset({204, 205, 304})
-# RFC 9110 section 5.5: uvicorn fails on such a value.
+# Invalid by RFC 9110 section 5.5; uvicorn raises for such a value.
 _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def with_our_bearer(headers: Raw, token: str) -> Headers:
-    """A caller's headers for the next server, with `token` as the only credential."""
+    """The caller's headers to forward, with `token` as the only credential."""
     kept = [
         (_text(name), _text(value))
         for name, value in _without(headers, _CALLERS_OWN)
@@ -51,7 +51,7 @@ def with_our_bearer(headers: Raw, token: str) -> Headers:
 
 
 def to_caller(headers: Raw, *, status: int) -> list[tuple[bytes, bytes]]:
-    """An answer's headers for the caller, without cookies."""
+    """A response's headers for the caller, without cookies."""
     own = _ANSWERERS_OWN | {b"content-length"} if status in _NO_BODY else _ANSWERERS_OWN
     return [header for header in _without(headers, own) if _NO_VALUE.search(header[1]) is None]
 
@@ -65,7 +65,7 @@ def _without(headers: Raw, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]
 
 
 def _text(raw: bytes) -> str:
-    """A header as text, which the HTTP client encodes in UTF-8: to the same bytes if possible."""
+    """Decode a header; the HTTP client encodes it as UTF-8, to the same bytes if it was valid."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

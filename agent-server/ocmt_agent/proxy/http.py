@@ -1,4 +1,4 @@
-"""`ANY /api/containers/{userId}/proxy/{path}`: forwards a request to an agent, waking it."""
+"""`ANY /api/containers/{userId}/proxy/{path}`: wakes an agent and forwards a request to it."""
 
 import aiohttp
 import structlog
@@ -48,7 +48,7 @@ class HttpProxy:
         except CallerLeft:
             return
         except AnswerBroken as broken:
-            # Returning without completing the answer breaks the caller's connection, as intended.
+            # Returning before the response is complete aborts the caller's connection, as intended.
             log.warning("the gateway's answer broke off", reason=str(broken))
 
     async def _forward(

@@ -1,8 +1,8 @@
-"""Which of a gateway's paths a caller of the proxy may reach, decided on the raw bytes.
+"""Decides which of a gateway's paths the proxy may forward to, by the raw bytes.
 
-An allow-list: a path is literally one of these or refused, so that no spelling of a path reaches
-the gateway's admin calls, its control page or its plugins. This matters: the gateway resolves
-`/v1/../api/v1/admin/rpc` to its admin calls.
+It is an allow-list of literal paths, so that no spelling of a path reaches the gateway's admin
+calls, its control page or its plugins. The gateway would resolve `/v1/../api/v1/admin/rpc` to its
+admin calls.
 """
 
 import re
@@ -14,7 +14,7 @@ ALLOWED = frozenset({"healthz", "readyz", "startupz", "v1"})
 _SENT_FILES = ["api", "chat", "media", "outgoing"]
 """Leading segments of the files that an agent sent in a chat."""
 
-# One segment: no slash or backslash in any spelling, no dots alone, no control character.
+# One segment, without slashes or backslashes in any spelling, dots alone, or control characters.
 _FORBIDDEN_ESCAPES = re.compile(r"%(?:2f|5c|2e|25|00|0[0-9a-f]|1[0-9a-f]|7f)", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PLAIN_QUERY = re.compile(r"[!-~]*")
@@ -22,9 +22,9 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def gateway_path(raw_path: bytes, *, user_id: str) -> str:
-    """The gateway's path: what follows `/api/containers/{user_id}/proxy/`, without a first slash.
+    """The part of the path after `/api/containers/{user_id}/proxy/`, without a leading slash.
 
-    Raises `Problem` 400 for an ambiguous path, 404 for a path that is not allowed.
+    Raises a 400 `Problem` for an ambiguous path, or a 404 for a path that is not allowed.
     """
     prefix = f"/api/containers/{user_id}/proxy/"
     text = raw_path.decode("ascii", errors="replace")
@@ -51,7 +51,7 @@ def gateway_path(raw_path: bytes, *, user_id: str) -> str:
 
 
 def plain_query(query: bytes) -> str:
-    """The query with its question mark, or empty. Raises 400 if it is not plain text."""
+    """The query with its question mark, or "". Raises a 400 `Problem` if it is not plain ASCII."""
     text = query.decode("ascii", errors="replace")
     if _PLAIN_QUERY.fullmatch(text) is None:
         raise Problem(400, "ambiguous-query", "Percent-encode the query: plain characters only.")

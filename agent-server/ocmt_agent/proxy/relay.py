@@ -25,7 +25,7 @@ from ocmt_agent.proxy.paths import plain_query
 
 log = structlog.get_logger(__name__)
 
-# No escapes and no dot segments: the path checked is the path sent to management.
+# Without escapes and dot segments, so that management receives the path that was checked here.
 _SEGMENT = r"/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*"
 _REACHABLE = re.compile(rf"/mcp/?|/(?:llm|mcp)(?:{_SEGMENT})+/?")
 
@@ -38,7 +38,7 @@ TokenForManagement = Callable[[str], str | None]
 
 
 class Relay:
-    """An ASGI application for both paths."""
+    """The ASGI application that forwards both paths."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Relay:
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "wrong-token", "Send the agent's own token as a bearer token.")
         if not self._is_agent_token(token):
-            # Mostly a renewed one; after a 401 OpenClaw disables its models for minutes.
+            # Usually a replaced token. After a 401, OpenClaw would disable its models for minutes.
             raise Problem(424, "unknown-token", "This is not the token of an agent on this host.")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
         user_token = self._for_management(token)

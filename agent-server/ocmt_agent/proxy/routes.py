@@ -1,4 +1,4 @@
-"""The proxy's two routes: plain ASGI endpoints, so that bodies are not buffered."""
+"""The proxy's routes, for HTTP and WebSockets: plain ASGI endpoints, which buffer no bodies."""
 
 import aiohttp
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -15,7 +15,7 @@ PATH = "/api/containers/{user_id}/proxy/{path:path}"
 def proxy_routes(
     agents: AwakeAgents, session: aiohttp.ClientSession, admin: GatewayAdmin, *, max_body_bytes: int
 ) -> list[BaseRoute]:
-    """Both routes; the application checks the caller's token before they are reached."""
+    """Both routes. The application's middleware has already authenticated the caller."""
     return [
         Route(PATH, HttpProxy(agents, session, max_body_bytes=max_body_bytes)),
         WebSocketRoute(PATH, SocketProxy(agents, GatewayLinks(session, admin))),

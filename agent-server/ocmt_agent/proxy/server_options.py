@@ -17,15 +17,15 @@ class SocketOptions(TypedDict):
 
 
 def socket_options(*, max_frame_bytes: int) -> SocketOptions:
-    """The options of every listener with the proxy's WebSocket route."""
+    """The options for each listener that serves the proxy's WebSocket route."""
     return {
-        # This implementation stops reading while a frame waits for the application (backpressure).
+        # An implementation with backpressure: it stops reading while a frame waits.
         "ws": Socket,
         "ws_max_size": max_frame_bytes,
-        # Pings keep the way through routers open. A missing pong means nothing: while a caller's
-        # frame waits for a wake, its pongs wait behind it. A dead peer is TCP's to find.
+        # Pings keep connections through routers open. A missing pong proves nothing: while a
+        # caller's frame waits for a wake, its pongs wait behind it. TCP detects dead peers.
         "ws_ping_interval": 20.0,
         "ws_ping_timeout": None,
-        # Frames are small and go to a neighbour: compressing costs more than it saves.
+        # Frames are small and stay in the local network: compression costs more than it saves.
         "ws_per_message_deflate": False,
     }

@@ -2,14 +2,14 @@
 
 Opening it wakes the agent. The caller gets a challenge, sends any `connect`, and receives the
 gateway's `hello-ok`: the proxy inserts identity, token and rights, and removes the gateway's
-credentials from the answer. From then on frames pass unchanged both ways.
+credentials from the answer. After that, frames pass unchanged in both directions.
 
-The caller's socket outlives the gateway's. While the agent is frozen both stay open; when the agent
-is stopped or its gateway dies, only the caller's does. The proxy then answers requests in flight
-with the error `UNAVAILABLE` (retryable) and sends an event `shutdown`, if the gateway did not. The
-socket stays open: the caller's next frame wakes the agent, a new gateway socket is opened with the
-stored `connect`, and the frame is delivered. Subscriptions on the old gateway socket are gone:
-after `shutdown` a caller subscribes again and reads the history.
+The caller's socket outlives the gateway's. While the agent is frozen, both stay open; when the
+agent is stopped or its gateway dies, only the caller's does. The proxy then answers requests in
+flight with the error `UNAVAILABLE` (retryable) and sends a `shutdown` event, if the gateway did
+not. The caller's next frame wakes the agent: the proxy opens a new gateway socket with the stored
+`connect` and delivers the frame. Subscriptions end with the old gateway socket, so after `shutdown`
+a caller subscribes again and reads the history.
 
 Frames from the caller are the user's activity, and so is the end of the answer to a message of the
 caller's; pings, and other frames from the agent, are not.
@@ -41,14 +41,14 @@ from ocmt_agent.proxy.turns import Turns
 log = structlog.get_logger(__name__)
 
 _CONNECT_WITHIN_S = 15
-# A wake that cannot begin (no such agent, no runtime) is refused before accepting the socket.
+# A wake that cannot begin (no such agent, no runtime) is refused before the socket is accepted.
 _REFUSED_WITHIN_S = 0.05
 _MAX_UNDER_WAY = 1000
 
 _POLICY_VIOLATION = 1008
 _TRY_AGAIN_LATER = 1013
 _SENDABLE = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-# The gateway restarts, shuts down, dies or is stopped: the caller's socket stays open.
+# The gateway restarts, shuts down, dies or is stopped. The caller's socket stays open.
 _AGENT_WENT_AWAY = frozenset({1000, 1001, 1005, 1006, 1011, 1012, None})
 _LOST = "The agent's gateway went away; send the request again."
 
@@ -83,7 +83,7 @@ class SocketProxy:
 
 
 class _Conversation:
-    """One caller's socket and the gateway sockets behind it, one after the other."""
+    """A caller's socket and the succession of gateway sockets behind it."""
 
     def __init__(
         self, caller: WebSocket, agents: AwakeAgents, links: GatewayLinks, user_id: str
@@ -112,7 +112,7 @@ class _Conversation:
                 await self._link.socket.close(code=code, message=reason.encode())
 
     async def _introduce(self, opening: "asyncio.Future[GatewayAccess]") -> bool:
-        """The handshake with the caller; `False` if it ended with a closed socket."""
+        """Perform the handshake with the caller; `False` if the socket was closed instead."""
         nonce = secrets.token_urlsafe(18)
         await self._caller.send_text(frames.challenge(nonce=nonce, at_ms=int(time.time() * 1000)))
         try:
@@ -141,7 +141,7 @@ class _Conversation:
         return True
 
     async def _linked(self) -> Link:
-        """A link to the awake agent: the open one if its endpoint is the same. Raises `Problem`."""
+        """A link to the awake agent, opened anew if its endpoint has changed. Raises `Problem`."""
         access = await self._awake()
         old = self._link
         if old is not None:
@@ -165,7 +165,7 @@ class _Conversation:
         raise Problem(502, "gateway-lost", _LOST)
 
     async def _to_agent(self) -> tuple[int, str]:
-        """Deliver the caller's frames until it disconnects; returns its close code and reason."""
+        """Deliver the caller's frames until it disconnects. Returns its close code and reason."""
         while True:
             message = await self._caller.receive()
             if message["type"] == "websocket.disconnect":
@@ -243,5 +243,5 @@ class _Ended(Exception):
 
 
 def _on_the_wire(code: int | None, reason: str | None) -> tuple[int, str]:
-    """The close code and reason to send: 1005 and 1006 mean that none was received."""
+    """The close code and reason to send on; 1005 and 1006 mean that none was received."""
     return (code if code is not None and code in _SENDABLE else 1000), reason or ""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ocmt_common.agent_api import (
     Actor,
+    AgentModel,
     AgentPolicy,
     Container,
     DiskFigures,
@@ -28,10 +29,10 @@ from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """The fields up to `policy` are stored; the rest are kept only in memory.
+    """One user's agent. The fields up to `policy` are stored; the others are only in memory.
 
-    `state` is what the record says; `access` is set only after the gateway answered this process,
-    so an agent loaded from the database is verified before it is used.
+    `state` is the recorded state. `access` is set only once the gateway has answered this process,
+    so an agent loaded from the database is checked before it is used.
     """
 
     user_id: str
@@ -49,19 +50,22 @@ class Agent:
     """The OpenClaw version that last used the agent's state; `None` before its first start, and in
     a record of an older release. Change it with the registry's `set_openclaw`."""
     tools_version: int = 0
-    """Management's version of the user's tools, which is in the gateway's configuration. Change it
+    """Management's version of the user's tools, written to the gateway's configuration. Change it
     with the registry's `set_tools_version`."""
+    model: AgentModel = field(default_factory=AgentModel)
+    """What the user's model is, which is in the gateway's configuration. Change it with the
+    registry's `set_model`."""
     next_job_at: datetime | None = None
     """The time of the gateway's next scheduled job, last read while it was awake."""
     suspension_id: str | None = None
-    """The id of the gateway's lease, from its request until it is given back after the thaw."""
+    """The id of the gateway's lease, from the request until it is given back after the thaw."""
     blockers: list[str] = field(default_factory=list)
     failure: str | None = None
     state_who: Actor | None = None
     """The actor that caused the current state; `None` in a record of an older release."""
     state_why: str = ""
     asleep_since: datetime | None = None
-    """When it first hibernated after the user's last activity; wakes for jobs do not change it."""
+    """When it first slept after the user's last activity; wakes for jobs do not change it."""
     rests_as: HibernationState | None = None
     """The state it returns to after a job: stopped if it was since the user's last activity, else
     paused."""
@@ -83,24 +87,24 @@ class Agent:
     waking: "asyncio.Task[GatewayAccess] | None" = None
     in_flight: int = 0
     activities: int = 0
-    """Incremented by every activity, so that a transition detects one that came meanwhile."""
+    """Incremented by every activity, so that a transition can detect later ones."""
     removed: bool = False
     claimed_home: str | None = None
     """The home of a spare that was just claimed, until the claim is stored."""
     unsaved: bool = False
     ask_again_at: float = 0.0
-    """Monotonic seconds before which no lease is requested from the gateway again."""
+    """The monotonic time before which no lease is requested again."""
     cpu: "CpuSample | None" = None
     woken_for: datetime | None = None
     """The time of the job it was woken for, until it sleeps again."""
     self_wakes: int = 0
-    """Scheduled wakes since the last sleep; each one waits longer than the one before."""
+    """Scheduled wakes since the last sleep; the delay before each is longer than the last."""
     wake_again_at: float = 0.0
-    """Monotonic seconds before which there is no other scheduled wake."""
+    """The monotonic time before which there is no other scheduled wake."""
     jobs_read_at: float = float("-inf")
-    """Monotonic seconds at which the next job was last read from an awake gateway."""
+    """The monotonic time at which the next job was last read from an awake gateway."""
     tools_read_at_s: float = 0.0
-    """Monotonic seconds from which its gateway has read the latest tools version."""
+    """The monotonic time from which its gateway has read the latest tools version."""
     tools_unread: bool = False
     """Whether the version changed while the gateway was paused or waking."""
     memory: AgentMemory | None = None
@@ -112,7 +116,7 @@ class Agent:
 
     @classmethod
     def new(cls, user_id: str, *, agent_token: str, now: datetime) -> "Agent":
-        """An agent about to be provisioned, with new credentials for its gateway."""
+        """A new agent to be provisioned, with new credentials for its gateway."""
         return cls(
             user_id=user_id,
             gateway_token=SecretText(secrets.token_urlsafe(32)),
@@ -159,6 +163,8 @@ class Agent:
             self.container_token or self.agent_token,
             self.number,
             tools_version=self.tools_version,
+            heartbeat_minutes=self.policy.heartbeat_minutes,
+            model=self.model,
         )
 
     def access_at(self, endpoint: Endpoint) -> GatewayAccess:
@@ -190,6 +196,7 @@ class Agent:
             paused_memory=self.paused_memory,
             disk=None if self.disk is None else _disk_figures(self.disk),
             warning=self.warning,
+            model=self.model,
         )
 
 
@@ -215,7 +222,7 @@ def _disk_figures(standing: Standing) -> DiskFigures:
 
 @dataclass(frozen=True, slots=True)
 class CpuSample:
-    """CPU seconds used by a container, and the monotonic second at which that was read."""
+    """CPU seconds that a container has used, and the monotonic time at which they were read."""
 
     used_s: float
     at_s: float

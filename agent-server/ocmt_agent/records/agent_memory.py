@@ -1,6 +1,6 @@
 """One agent's memory as last measured.
 
-Standard library only: a test measures with it in a virtual machine without packages.
+Uses only the standard library, for a test that measures in a virtual machine without packages.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ class AgentMemory:
     usage: int
     """All RAM charged to it: anonymous, page cache, kernel."""
     anon: int
-    """Its processes' anonymous memory in RAM, which can only go to swap."""
+    """Its processes' anonymous memory in RAM, which can only be moved to swap."""
     cache: int
     """Page cache in RAM, which can always be dropped."""
     swap: int
-    """What it has in swap, uncompressed."""
+    """Its memory in swap, uncompressed."""
     compressed: int
-    """The RAM that its swap takes in zram or zswap, compressed; zero with swap on disk only."""
+    """The RAM that its swap takes in zram or zswap, compressed; zero if swap is on disk only."""
 
     @property
     def held(self) -> int:
-        """Its RAM without the page cache: what only swap can take."""
+        """Its RAM without the page cache, which can be freed only by moving it to swap."""
         return self.usage - self.cache
 
     @property
     def host(self) -> int:
-        """The RAM it costs the host: what is charged to it, and what is compressed in RAM."""
+        """The host's RAM that it uses: what is charged to it, plus its compressed swap."""
         return self.usage + self.compressed

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from ocmt_common.agent_api import StateEvent
 
 QUEUE_SIZE = 512
-"""A subscriber this many events behind is dropped; it can reconnect and get a new snapshot."""
+"""A subscriber with more queued events is dropped; it can reconnect and get a new snapshot."""
 
 
 class Subscription:
-    """One subscriber's bounded queue; ends when the subscriber falls behind or the server stops."""
+    """A subscriber's bounded queue. It ends if the subscriber falls behind or the server stops."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[StateEvent | None] = asyncio.Queue(QUEUE_SIZE + 1)
 
     def offer(self, event: StateEvent) -> bool:
-        """Queue an event; `False` when the queue is full, which ends the subscription."""
+        """Queue an event; `False` if the queue is full, which ends the subscription."""
         if self._queue.qsize() >= QUEUE_SIZE:
             self.end()
             return False

@@ -1,8 +1,8 @@
 """An agent's idle clock: the time since its user's last activity.
 
-Requests to the agent, and frames that its user sends, restart it. Wakes for scheduled jobs, status
-reads and the gateway's own frames do not. `decisions/sleep_policy.py` compares it with the idle
-times after which an agent is put to sleep.
+Requests to the agent and frames from its user restart it. Wakes for jobs, reads of the status and
+the gateway's own frames do not. `decisions/sleep_policy.py` compares it with the idle times after
+which an agent is put to sleep.
 """
 
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def restart(agent: "Agent", kind: ActivityKind, *, now: datetime) -> None:
-    """Record the user's activity, and forget the agent's sleeps and scheduled wakes before it."""
+    """Record the user's activity, and reset what depends on it: sleeps and scheduled wakes."""
     agent.last_activity_at = now
     agent.last_activity_kind = kind
     agent.activities += 1
@@ -31,7 +31,7 @@ def idle_time(agent: "Agent", *, now: datetime) -> timedelta:
 
 
 def shift(agent: "Agent", by: timedelta) -> None:
-    """Move the agent's times by a jump of the wall clock, so that durations stay as they were."""
+    """Shift the agent's times by a jump of the wall clock, to keep durations unchanged."""
     agent.last_activity_at += by
     agent.state_since += by
     if agent.asleep_since is not None:

@@ -1,4 +1,4 @@
-"""The metrics of `GET /metrics`: agents by state, transitions, wakes, the host's memory."""
+"""Metrics for `GET /metrics`: agents by state, transitions, wakes, and the host's memory."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

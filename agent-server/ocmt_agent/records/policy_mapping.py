@@ -1,4 +1,4 @@
-"""Maps a user's policy from the API's schema to the type that `decisions` takes."""
+"""Converts a user's policy from the API's schema to the type that `decisions` uses."""
 
 from datetime import time, timedelta
 from zoneinfo import ZoneInfo

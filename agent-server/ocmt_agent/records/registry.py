@@ -1,22 +1,26 @@
-"""Every agent of this host in memory, written through to the database.
+"""All agents of this host in memory, written through to the database.
 
-While the process runs, memory is authoritative: a full disk loses no state change, because the
-next flush writes what could not be written. Creating, removing, disabling and configuring an agent
-fail without the database, because a restarted server cannot read these from the runtime.
+While the process runs, memory is authoritative: a full disk loses no change of state, since the
+next flush repeats a failed write. Creating, removing, disabling and configuring an agent fail
+without the database, since a restarted server cannot read these from the runtime.
 """
 
 import asyncio
 import hashlib
-from datetime import timedelta
+from collections import deque
+from datetime import datetime, timedelta
 
 import structlog
 from ocmt_common.agent_api import (
     Actor,
+    AgentModel,
     AgentPolicy,
     HibernationCounts,
     HibernationState,
     PausedMemory,
+    RefusedWake,
     StateEvent,
+    WakeSample,
 )
 from ocmt_common.problems import Problem
 
@@ -36,6 +40,8 @@ from ocmt_agent.runtime.homes import Homes
 log = structlog.get_logger(__name__)
 
 _EVENTS_KEPT_FOR = timedelta(days=90)
+_REFUSALS_KEPT = 200
+_EVENTS_READ = 5000
 
 
 class AgentRegistry:
@@ -59,6 +65,8 @@ class AgentRegistry:
         self._tidy_at_s = clock.monotonic()
         self.wake_times = WakeTimes()
         self._wake_times_unsaved = False
+        self.refused_wakes: deque[RefusedWake] = deque(maxlen=_REFUSALS_KEPT)
+        """The latest, oldest first."""
 
     async def load(self) -> None:
         self.wake_times = WakeTimes(await self._store.wake_times())
@@ -151,7 +159,7 @@ class AgentRegistry:
         agent.claimed_home = None
 
     async def insert(self, agent: Agent) -> None:
-        """Store a reserved agent, or raise 503 and forget it."""
+        """Store a reserved agent. If that fails, forget it and raise a 503 `Problem`."""
         try:
             await self._store.keep(agent)
         except StoreError as error:
@@ -164,7 +172,7 @@ class AgentRegistry:
         (self._spares if agent.spare else self._agents).pop(agent.user_id, None)
 
     async def replace_token(self, agent: Agent, token: str) -> None:
-        """Store another agent token, or raise 503 and keep the present one."""
+        """Store another agent token. If that fails, keep the old one and raise a 503 `Problem`."""
         before, agent.agent_token = agent.agent_token, SecretText(token)
         try:
             await self._store.keep(agent)
@@ -176,7 +184,7 @@ class AgentRegistry:
             self._by_token[_token_hash(token)] = agent
 
     async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
-        """Store the user's policy, or raise 503 and keep the present one."""
+        """Store the user's policy. If that fails, keep the old one and raise a 503 `Problem`."""
         before = agent.policy
         agent.set_policy(policy)
         try:
@@ -186,7 +194,7 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def set_disabled(self, agent: Agent, disabled: bool) -> None:
-        """Store whether the agent is disabled, or raise 503 and change nothing."""
+        """Store whether the agent is disabled. If that fails, raise a 503 `Problem`."""
         before, agent.disabled = agent.disabled, disabled
         try:
             await self._store.keep(agent)
@@ -195,7 +203,7 @@ class AgentRegistry:
             raise self._database_down(error) from error
 
     async def set_openclaw(self, agent: Agent, version: str) -> None:
-        """Store which OpenClaw version uses the agent's state, or raise 503 and change nothing."""
+        """Store the OpenClaw version of the agent's state. If that fails, raise a 503 `Problem`."""
         try:
             await self._store.keep_openclaw(agent.user_id, version)
         except StoreError as error:
@@ -203,19 +211,27 @@ class AgentRegistry:
         agent.openclaw = version
 
     async def set_tools_version(self, agent: Agent, version: int) -> None:
-        """Store the version of the user's tools, or raise 503 and leave it as it is."""
+        """Store the version of the user's tools. If that fails, raise a 503 `Problem`."""
         try:
             await self._store.keep_tools_version(agent.user_id, version)
         except StoreError as error:
             raise self._database_down(error) from error
         agent.tools_version = version
 
-    async def forget(self, agent: Agent, *, with_state: bool) -> None:
-        """Remove the agent from the database and from memory, or raise 503.
+    async def set_model(self, agent: Agent, model: AgentModel) -> None:
+        """Store what the user's model is, or raise 503 and leave it as it is."""
+        try:
+            await self._store.keep_model(agent.user_id, model)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        agent.model = model
 
-        The user keeps the agent's number while its state folder exists.
+    async def forget(self, agent: Agent, *, with_state: bool) -> None:
+        """Remove the agent from the database and from memory. If that fails, raise a 503 `Problem`.
+
+        The user keeps the agent's number while the state folder exists.
         """
-        agent.removed = True  # first: a write of this agent from here on would restore it
+        agent.removed = True  # first: a later write of this agent would restore it
         try:
             await self._store.delete(agent.user_id, with_number=with_state)
         except StoreError as error:
@@ -235,7 +251,7 @@ class AgentRegistry:
         duration_ms: float | None = None,
         failure: str | None = None,
     ) -> None:
-        """Change the agent's state: in memory, as an event, and in the database."""
+        """Change the agent's state in memory and in the database, and publish an event."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
@@ -325,7 +341,7 @@ class AgentRegistry:
         await self.save(agent, event=None if agent.spare else event)
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent; if that fails, the next flush writes it."""
+        """Write the agent to the database; if that fails, leave it to the next flush."""
         agent.unsaved = False  # before the write: a change meanwhile is for the next flush
         try:
             await self._store.save(agent, event=event)
@@ -344,6 +360,34 @@ class AgentRegistry:
         for agent in (*self._agents.values(), *self._spares.values()):
             idle_clock.shift(agent, by)
 
+    def refused_wake(self, agent: Agent, why: str) -> None:
+        """Record that a wake did not fit: `memory` or `queue`."""
+        self.metrics.refused(why)
+        self.refused_wakes.append(RefusedWake(user_id=agent.user_id, at=self._clock.now(), why=why))
+
+    async def wakes_since(self, moment: datetime) -> list[WakeSample]:
+        """The wakes of all agents since `moment` with their durations, oldest first."""
+        try:
+            events = await self._store.events_since(moment, limit=_EVENTS_READ)
+        except StoreError as error:
+            raise self._database_down(error) from error
+        before: dict[str, HibernationState | None] = {}
+        wakes = []
+        for event in events:
+            if event.to_state is HibernationState.WAKING:
+                before[event.user_id] = event.from_state
+            elif event.to_state is HibernationState.RUNNING and event.duration_ms is not None:
+                wakes.append(
+                    WakeSample(
+                        user_id=event.user_id,
+                        at=event.at,
+                        from_state=before.pop(event.user_id, None),
+                        who=event.who,
+                        duration_ms=event.duration_ms,
+                    )
+                )
+        return wakes
+
     def woke(self, before: HibernationState, *, seconds: float) -> None:
         """Record how long a wake from the state `before` took."""
         self.metrics.woke(before, seconds=seconds)
@@ -351,7 +395,7 @@ class AgentRegistry:
         self._wake_times_unsaved = True
 
     async def tidy(self) -> None:
-        """At most once an hour, drop events older than `_EVENTS_KEPT_FOR`."""
+        """Delete events older than `_EVENTS_KEPT_FOR`, at most once an hour."""
         now_s = self._clock.monotonic()
         if now_s < self._tidy_at_s:
             return

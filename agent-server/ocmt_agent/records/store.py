@@ -1,6 +1,6 @@
 """The agents' records in SQLite, in one file with mode 0600.
 
-It holds what the server needs to reach the gateways after a restart, including their tokens.
+Holds all that the server needs to reach the gateways after a restart, including their tokens.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import aiosqlite
-from ocmt_common.agent_api import Actor, AgentPolicy, HibernationState, StateEvent
+from ocmt_common.agent_api import Actor, AgentModel, AgentPolicy, HibernationState, StateEvent
 
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.device import DeviceKey
@@ -20,7 +20,7 @@ from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.base import SecretText
 
 EVENTS_KEPT = 200
-"""Most events kept per user. An insert drops older ones; the registry also drops them by age."""
+"""Events kept per user. An insert deletes older ones; the registry also deletes them by age."""
 
 # One script per schema version, in order; a released script is never edited.
 _MIGRATIONS = (
@@ -64,7 +64,7 @@ _MIGRATIONS = (
     """
     ALTER TABLE agents ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
     """,
-    # AUTOINCREMENT: a number is never assigned twice.
+    # AUTOINCREMENT, so that no number is assigned twice.
     """
     CREATE TABLE numbers (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -76,13 +76,16 @@ _MIGRATIONS = (
         WHERE NOT EXISTS (SELECT * FROM numbers WHERE user_id = new.user_id);
     END;
     """,
-    # Beside the number: it says something of the state, which may outlive the agent.
+    # Stored with the number, since it describes the state, which may outlive the agent.
     """
     ALTER TABLE numbers ADD COLUMN openclaw TEXT;
     """,
-    # Here too: an agent that is provisioned again on its state goes on with the version.
+    # Also here, so that an agent provisioned again on its state keeps the version.
     """
     ALTER TABLE numbers ADD COLUMN tools_version INTEGER NOT NULL DEFAULT 0;
+    """,
+    """
+    ALTER TABLE numbers ADD COLUMN model TEXT NOT NULL DEFAULT '{}';
     """,
     # A home outlives the agent's record, like the number.
     """
@@ -107,11 +110,11 @@ _UPSERT = (
 
 
 class StoreError(Exception):
-    """The database cannot be read or written; `str()` says why and what to do."""
+    """The database cannot be read or written. `str()` says why and what to do."""
 
 
 class AgentStore:
-    """All SQL of the agent server. A method that raises `StoreError` has changed nothing."""
+    """All SQL of the agent server. If a method raises `StoreError`, nothing has changed."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._db = connection
@@ -120,7 +123,7 @@ class AgentStore:
 
     @classmethod
     async def open(cls, path: Path) -> "AgentStore":
-        """Open or create the database and bring its schema up to date."""
+        """Open or create the database and update its schema. Raises `StoreError`."""
         try:
             file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
             os.fchmod(file, 0o600)
@@ -139,8 +142,8 @@ class AgentStore:
     async def _prepare(self) -> None:
         async with self._guarded():
             await self._db.execute("PRAGMA journal_mode = WAL")
-            # A wake does not wait for fsync. A power cut may lose the latest state changes, but it
-            # also ends the gateways: the next start reads their state from the runtime.
+            # A wake does not wait for fsync. A power cut may lose the latest changes of state, but
+            # it also ends the gateways, whose state the next start reads from the runtime.
             await self._db.execute("PRAGMA synchronous = NORMAL")
             await self._db.execute("PRAGMA foreign_keys = ON")
             await self._db.execute("PRAGMA busy_timeout = 5000")
@@ -163,24 +166,25 @@ class AgentStore:
     async def load(self) -> list[Agent]:
         async with self._guarded():
             query = (
-                f"SELECT {', '.join(_COLUMNS)}, number, openclaw, tools_version "  # noqa: S608 (names of this file)
+                f"SELECT {', '.join(_COLUMNS)}, number, openclaw, tools_version, model "  # noqa: S608 (names of this file)
                 "FROM agents JOIN numbers USING (user_id) ORDER BY user_id"
             )
             async with self._db.execute(query) as cursor:
                 return [_agent(row) async for row in cursor]
 
     async def keep(self, agent: Agent) -> None:
-        """Write the agent durably: a power cut after the return does not lose it.
+        """Write the agent durably: on return, it survives a power cut.
 
-        A new agent gets its number here, and what is stored with the number.
+        Sets a new agent's number and the versions that are stored with it.
         """
         async with self._transaction(durable=True):
             await self._write([agent])
-            query = "SELECT number, openclaw, tools_version FROM numbers WHERE user_id = ?"
+            query = "SELECT number, openclaw, tools_version, model FROM numbers WHERE user_id = ?"
             async with self._db.execute(query, (agent.user_id,)) as cursor:
                 row = await cursor.fetchone()
             if row is not None:  # None if the agent was removed meanwhile
                 agent.number, agent.openclaw, agent.tools_version = int(row[0]), row[1], row[2]
+                agent.model = AgentModel.model_validate_json(row[3])
 
     async def homes(self) -> dict[str, str]:
         """User id → home, of all users whose home is not named by the user id."""
@@ -205,21 +209,29 @@ class AgentStore:
             await self._write([agent])
 
     async def keep_openclaw(self, user_id: str, version: str) -> None:
-        """Record durably which OpenClaw version uses the agent's state."""
+        """Store durably which OpenClaw version uses the agent's state."""
         async with self._transaction(durable=True):
             await self._db.execute(
                 "UPDATE numbers SET openclaw = ? WHERE user_id = ?", (version, user_id)
             )
 
     async def keep_tools_version(self, user_id: str, version: int) -> None:
-        """Record durably the version of the user's tools."""
+        """Store the version of the user's tools durably."""
         async with self._transaction(durable=True):
             await self._db.execute(
                 "UPDATE numbers SET tools_version = ? WHERE user_id = ?", (version, user_id)
             )
 
+    async def keep_model(self, user_id: str, model: AgentModel) -> None:
+        """Record durably what the user's model is."""
+        async with self._transaction(durable=True):
+            await self._db.execute(
+                "UPDATE numbers SET model = ? WHERE user_id = ?",
+                (model.model_dump_json(by_alias=True), user_id),
+            )
+
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent and, in the same transaction, an event."""
+        """Write the agent and an event in one transaction."""
         async with self._transaction():
             await self._write([agent])
             if event is not None and not agent.removed:
@@ -242,11 +254,11 @@ class AgentStore:
             await self._write(agents)
 
     async def _write(self, agents: Iterable[Agent]) -> None:
-        """Within a transaction, write the agents that were not removed during the wait for it."""
+        """Within a transaction, write the agents that were not removed meanwhile."""
         await self._db.executemany(_UPSERT, [_row(one) for one in agents if not one.removed])
 
     async def wake_times(self) -> dict[HibernationState, list[float]]:
-        """Seconds that the latest wakes took, by the state woken from."""
+        """State woken from → durations of the latest wakes in seconds."""
         query = "SELECT kind, seconds FROM wake_times"
         async with self._guarded(), self._db.execute(query) as cursor:
             return {HibernationState(row[0]): json.loads(row[1]) async for row in cursor}
@@ -260,7 +272,7 @@ class AgentStore:
             )
 
     async def delete(self, user_id: str, *, with_number: bool) -> None:
-        """Delete an agent and, with `with_number`, the number from which its files' uid derives."""
+        """Delete an agent; `with_number` also deletes its number, from which its uid derives."""
         async with self._transaction(durable=True):
             await self._db.execute("DELETE FROM agents WHERE user_id = ?", (user_id,))
             if with_number:
@@ -285,6 +297,19 @@ class AgentStore:
             for number, text in reversed(rows)
         ]
 
+    async def events_since(self, moment: datetime, *, limit: int) -> list[StateEvent]:
+        """The latest `limit` events of all agents since `moment`, oldest first."""
+        async with (
+            self._turn,  # after the write in flight
+            self._guarded(),
+            self._db.execute(
+                "SELECT event FROM events WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
+                (moment.isoformat(), limit),
+            ) as cursor,
+        ):
+            rows = [str(row[0]) async for row in cursor]
+        return [StateEvent.model_validate_json(text) for text in reversed(rows)]
+
     async def drop_events(self, *, older_than: datetime) -> None:
         async with self._transaction():
             await self._db.execute("DELETE FROM events WHERE at < ?", (older_than.isoformat(),))
@@ -302,20 +327,20 @@ class AgentStore:
 
     @asynccontextmanager
     async def _transaction(self, *, durable: bool = False) -> AsyncIterator[None]:
-        # All share one connection, so a transaction holds the lock.
+        # All tasks share one connection, so a transaction holds the lock.
         async with self._turn, self._guarded(), self._synced(durable):
             try:
                 await self._db.execute("BEGIN IMMEDIATE")
                 yield
                 await self._db.execute("COMMIT")
             except BaseException:
-                # Queued behind the cancelled statement; no effect if no transaction began.
+                # Runs after the cancelled statement; no effect if no transaction has begun.
                 await self._db.rollback()
                 raise
 
     @asynccontextmanager
     async def _synced(self, durable: bool) -> AsyncIterator[None]:
-        """With `durable`, the commit inside the block waits for fsync."""
+        """With `durable`, the commit in the block waits for fsync."""
         if not durable:
             yield
             return
@@ -356,7 +381,7 @@ def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
      rests_as, policy, disabled, container_token, spare, number, openclaw,
-     tools_version) = row  # fmt: skip
+     tools_version, model) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
@@ -364,6 +389,7 @@ def _agent(row: aiosqlite.Row) -> Agent:
         number=number,
         openclaw=openclaw,
         tools_version=tools_version,
+        model=AgentModel.model_validate_json(model),
         device=DeviceKey.from_seed(seed),
         created_at=datetime.fromisoformat(created_at),
         last_activity_at=datetime.fromisoformat(active_at),

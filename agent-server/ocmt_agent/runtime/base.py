@@ -1,14 +1,16 @@
 """The interface of runtimes, which run the gateways.
 
-A runtime deals with containers and processes, not with idle times, users' sessions or HTTP. Every
-call may be repeated: a state that is already reached is not an error.
+A runtime handles containers and processes, not idle times, sessions or HTTP. All calls are
+idempotent: a state that is already reached is not an error.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.runtime.processes import ProcessId
 
@@ -35,7 +37,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """Everything needed to create a user's container. Secrets are left out of `repr`."""
+    """The settings of a user's container. `repr` masks the secrets."""
 
     user_id: str
     gateway_token: "SecretText"
@@ -43,11 +45,15 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
-    """In its configuration, but not a setting of its container: another one replaces nothing."""
+    """This and what follows is in the gateway's configuration, which a running gateway reloads. It is
+    no setting of the container: a change replaces none."""
+    model: AgentModel = field(default_factory=AgentModel)
+    heartbeat_minutes: int | None = None
+    """The heartbeat's interval; `None` turns it off."""
 
 
 class SecretText(str):
-    """A string whose `repr` hides its value, so that a careless log line does not leak it."""
+    """A string whose `repr` masks its value, so that a careless log line does not leak it."""
 
     __slots__ = ()
 
@@ -80,44 +86,44 @@ class Whereabouts:
     """The processes and control group of a running or paused agent, if visible on this host."""
 
     leader: ProcessId
-    """The agent's first process; a different one means that the agent was restarted."""
+    """The agent's first process, which differs after a restart."""
     memory: Path | None
-    """The folder of the agent's control group: v2, or that of v1's memory controller."""
+    """The folder of the agent's control group: v2's, or that of v1's memory controller."""
     pids: Callable[[], list[int]]
-    """Lists the pids of the agent's processes, read anew at each call."""
+    """Lists the current pids of the agent's processes."""
 
 
 class RuntimeUnavailable(Exception):
-    """The runtime, or a part it needs, does not answer; `str()` has the remedy."""
+    """The runtime, or a part that it needs, does not answer. `str()` says what to do."""
 
 
 class RuntimeFailed(Exception):
-    """The runtime refused a call or failed; `str()` has the reason and the remedy."""
+    """The runtime rejected a call or failed. `str()` says why and what to do."""
 
 
 class Runtime(Protocol):
-    """A driver. Its methods take user ids; container names are internal to it.
+    """A driver. Its methods take user ids; container names are internal.
 
-    Every method may raise `RuntimeUnavailable` or `RuntimeFailed`; `unpause`, `pause`, `start` and
+    Every method may raise `RuntimeUnavailable` or `RuntimeFailed`. `unpause`, `pause`, `start` and
     `stop` raise `RuntimeFailed` if the user has no container.
     """
 
     name: str
 
     async def problems(self) -> list[str]:
-        """Why the runtime cannot work now (engine down, image missing): a sentence per reason."""
+        """Why the runtime cannot work now (engine down, image missing): one sentence per reason."""
         ...
 
     async def relay_host(self) -> str:
-        """The address of this host at which agents, and no other clients, reach the relay."""
+        """This host's address for the relay, which only agents can reach."""
         ...
 
     def home(self, user_id: str) -> Path:
-        """The folder with all of the agent's files."""
+        """The folder with all files of the agent."""
         ...
 
     def uid(self, number: int) -> int | None:
-        """The uid of the files of the agent with that number; `None` if agents share one."""
+        """The uid that owns the files of the agent with this number; `None` if agents share one."""
         ...
 
     async def openclaw_version(self) -> str:
@@ -127,8 +133,8 @@ class Runtime(Protocol):
     async def create(self, spec: AgentSpec) -> None:
         """Create the user's container, stopped, unless one with the same settings exists.
 
-        One with other settings (image, limits, tokens) is replaced; its state folder stays. A
-        failed creation is cleaned up.
+        A container with other settings (image, limits, tokens) is replaced; its state folder stays.
+        A failed creation is cleaned up.
         """
         ...
 
@@ -139,9 +145,17 @@ class Runtime(Protocol):
     async def set_tools_version(self, user_id: str, version: int) -> None:
         """Write the version of the user's tools into the gateway's configuration, if it has one.
 
-        Starts and wakes nothing. A running gateway reads the file within seconds, a paused one
-        after its wake, a stopped one at its start.
+        Does not start or wake the gateway. A running one reads the file within seconds, a paused
+        one after its wake, a stopped one when it starts.
         """
+        ...
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        """Write the heartbeat's interval into the gateway's configuration, as above."""
+        ...
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Write what the user's model is into the gateway's configuration, as above."""
         ...
 
     async def start(self, user_id: str) -> Endpoint:
@@ -163,7 +177,7 @@ class Runtime(Protocol):
     async def inspect(self, user_id: str) -> Observed | None: ...
 
     async def observe_all(self) -> dict[str, Observed]:
-        """All agents' containers, found by their labels, in one call to the engine."""
+        """User id → container, of all agents; with Docker by labels, in one call to the engine."""
         ...
 
     async def cpu_seconds(self, user_id: str) -> float | None:
@@ -171,18 +185,18 @@ class Runtime(Protocol):
         ...
 
     async def whereabouts(self, user_id: str) -> Whereabouts | None:
-        """The agent's processes and control group; `None` if it does not run or is not visible.
+        """The agent's processes and control group; `None` if it is not running or not visible.
 
-        Cheap once known: confirmed in procfs, without a call to the engine.
+        Cheap once known: it is confirmed in procfs, without a call to the engine.
         """
         ...
 
     async def logs(self, user_id: str, *, lines: int, this_start: bool = False) -> str:
-        """The gateway's last `lines` lines of output; with `this_start`, since its last start."""
+        """The gateway's last `lines` lines of output; `this_start`: only since its last start."""
         ...
 
     def events(self) -> AsyncIterator[RuntimeEvent]:
-        """Changes of the containers. Raises `RuntimeUnavailable` when the engine goes away."""
+        """Stream the containers' changes. Raises `RuntimeUnavailable` when the engine goes away."""
         ...
 
     async def close(self) -> None: ...

@@ -1,8 +1,8 @@
-"""The control group of one user's gateway process: limits, freezing, CPU time.
+"""The control group of a user's gateway process: limits, freezing, CPU time.
 
 Supports cgroup v2 (one folder) and v1 (a folder per controller), as far as the kernel and this
-process's rights allow; without a controller, its limit is skipped. Sources: the kernel's
-`cgroup-v2.rst` and the `cgroup-v1/` pages.
+process's rights allow; the limit of a missing controller is skipped. Sources: the kernel's
+`cgroup-v2.rst` and the pages in `cgroup-v1/`.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ class CgroupTree:
         return "memory" in _read(v2 / "cgroup.subtree_control").split()
 
     def remove(self) -> None:
-        """Remove the parent folders that contain no user's group."""
+        """Remove the parent folders that have no user's group in them."""
         for parent in self.parents.values():
             _remove(parent)
 
 
 def probe(name: str, *, root: Path = CGROUP_ROOT) -> CgroupTree:
-    """The folders under `name` in which this process can create groups; none without rights."""
+    """The folders called `name` in which this process can create groups; empty without rights."""
     if (root / "cgroup.controllers").exists():
         return CgroupTree(_v2(root / name))
     parents = {}
@@ -71,7 +71,7 @@ def _makeable(parent: Path) -> bool:
 
 
 class Cgroup:
-    """One user's group. Methods do nothing where the kernel or our rights lack a feature."""
+    """One user's group. Methods do nothing if the kernel or our rights do not support them."""
 
     def __init__(
         self, tree: CgroupTree, user_id: str, *, freeze_within_s: float = _FREEZE_WITHIN_S
@@ -90,7 +90,7 @@ class Cgroup:
             ("", "memory.swap.max", str(limits.swap_bytes)),
             ("", "pids.max", str(limits.pids)),
             ("", "cpu.max", f"{quota_us} 100000"),
-            # Lifted first: the kernel refuses a memory limit above the limit of memory and swap.
+            # Lifted first: the kernel rejects a memory limit above that of memory plus swap.
             ("memory", "memory.memsw.limit_in_bytes", "-1"),
             ("memory", "memory.limit_in_bytes", str(memory)),
             ("memory", "memory.memsw.limit_in_bytes", str(limits.memory_and_swap_bytes)),
@@ -103,12 +103,12 @@ class Cgroup:
             self.set_frozen(False)  # if left frozen, a process would freeze as it joins
 
     def memory_folder(self) -> Path | None:
-        """The group's folder with the memory figures; `None` without a memory controller."""
+        """The folder with the group's memory figures; `None` without a memory controller."""
         folder = self._folders.get("", self._folders.get("memory"))
         return folder if folder is not None and (folder / "memory.stat").exists() else None
 
     def join_files(self) -> list[Path]:
-        """The files to which a process writes its pid to join."""
+        """The files to which a process writes its pid to join the group."""
         return [folder / "cgroup.procs" for folder in self._folders.values()]
 
     def pids(self) -> list[int]:
@@ -133,10 +133,10 @@ class Cgroup:
     def set_frozen(self, frozen: bool) -> None:
         """Freeze or thaw all processes of the group, and return once the kernel confirms it.
 
-        Blocking, usually for milliseconds. After `freeze_within_s`, thaws them and raises
-        `TimeoutError`.
+        Blocking, usually for milliseconds. If it takes over `freeze_within_s` seconds, thaws them
+        and raises `TimeoutError`.
         """
-        assert self._freezer is not None  # noqa: S101 (callers ask can_freeze first)
+        assert self._freezer is not None  # noqa: S101 (callers check `can_freeze` first)
         v2 = "" in self._folders
         file = self._freezer / ("cgroup.freeze" if v2 else "freezer.state")
         freeze, thaw = ("1", "0") if v2 else ("FROZEN", "THAWED")

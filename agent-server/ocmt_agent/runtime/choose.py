@@ -1,7 +1,7 @@
 """Chooses the host's runtime: Docker if it answers and has the image, else plain processes.
 
-`auto` decides once per data folder, so that a Docker that is not up yet does not turn containers
-into processes of this server's user.
+`auto` decides only once per data folder, so that agents do not become processes of this server's
+user while Docker is still starting.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ async def open_runtime(
     relay_host: str | None,
     relay_port: int,
 ) -> Runtime:
-    """The runtime of this host. `relay_host` overrides the address at which agents reach the relay.
+    """Open this host's runtime. `relay_host` overrides the relay's address for agents.
 
-    Raises `RuntimeUnavailable` when the choice cannot work on this host at all. If the
-    engine is only down, the server starts, reports that, and recovers when the engine is up.
+    Raises `RuntimeUnavailable` if the chosen runtime cannot work on this host at all. If the engine
+    is only down, the server starts, reports this, and recovers once the engine is up.
     """
     chosen = state_root / ".runtime"
     with _explained(state_root):
@@ -107,5 +107,5 @@ def _read_choice(file: Path) -> RuntimeChoice:
 
 def _make_root(state_root: Path) -> None:
     state_root.mkdir(parents=True, exist_ok=True)
-    # A container's user may traverse it to its own folder, but not list it.
+    # A container's user may enter the folder to reach its own, but not list it.
     state_root.chmod(0o711)

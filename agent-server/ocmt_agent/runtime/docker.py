@@ -1,8 +1,8 @@
-"""The Docker runtime: one hardened container per user, over the Engine API (or Podman's).
+"""The Docker runtime: one hardened container per user, with Docker's or Podman's Engine API.
 
-At least as strict as upstream's `openclaw fleet`: a uid per container, no capabilities, no new
-privileges, a read-only root, limits, an init, a network without traffic between containers, no
-published port, no engine socket. The tests in `tests/docker/security` try to break out.
+At least as strict as upstream's `openclaw fleet`: each container has its own uid, no capabilities,
+no new privileges, a read-only root, limits, an init, a network without traffic between containers,
+no published port and no engine socket. The tests in `tests/docker/security` try to break out.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import aiodocker
 import structlog
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.container_names import (
     INSTANCE_LABEL,
     SPEC_LABEL,
@@ -56,13 +57,16 @@ from ocmt_agent.runtime.docker_engine import (
 from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
-from ocmt_agent.runtime.gateway_config_file import change_tools_version, translated_writing
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, translated_writing
 from ocmt_agent.runtime.removal import remove_folder
 from ocmt_agent.runtime.spec import (
     GATEWAY_PORT,
     Limits,
     gateway_config,
     relay_urls,
+    with_heartbeat,
+    with_live_settings,
+    with_model,
     with_tools_version,
 )
 
@@ -77,7 +81,7 @@ _APPEARS_WITHIN_POLLS = 200
 
 
 class DockerRuntime:
-    """See `Runtime`. Labels on the containers identify the user and this data folder."""
+    """Implements `Runtime`. Labels on the containers identify the user and this data folder."""
 
     name = "docker"
     notice: str | None = None
@@ -127,7 +131,7 @@ class DockerRuntime:
         # The lock first: what is written last is then what was decided last.
         async with self._lock(spec.user_id):
             gateway = await self._gateway_config(spec)
-            written = with_tools_version(gateway, spec.tools_version)
+            written = with_live_settings(gateway, spec)
             with translated():
                 config = await self._config(spec, account, gateway)
                 made = await self._is_made(spec.user_id, config)
@@ -169,12 +173,21 @@ class DockerRuntime:
         )
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
+        await self._change_config(user_id, partial(with_tools_version, version=version))
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._change_config(user_id, partial(with_model, model=model))
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._change_config(user_id, partial(with_heartbeat, minutes=minutes))
+
+    async def _change_config(self, user_id: str, change: ConfigChange) -> None:
         async with self._lock(user_id):
             with translated_writing():
                 await asyncio.to_thread(
-                    partial(change_tools_version, mode=CONFIG_MODE, durable=True),
+                    partial(change_config, mode=CONFIG_MODE, durable=True),
                     config_file(self.home(user_id)),
-                    version,
+                    change,
                 )
 
     def _account(self, spec: AgentSpec) -> Account:
@@ -187,7 +200,7 @@ class DockerRuntime:
             ) from error
 
     async def _is_made(self, user_id: str, config: dict[str, Any]) -> bool:
-        """Whether a container with this `config` exists. Stops and removes one with another."""
+        """Whether a container with this `config` exists; stops and removes an outdated one."""
         existing = await self._find(user_id)
         if existing is None:
             return False
@@ -204,7 +217,7 @@ class DockerRuntime:
         except DockerError as error:
             if error.status != 409:
                 raise
-            # A cancelled call of this server may still have created it in the engine.
+            # A call that this server cancelled may still have created it in the engine.
             if await self._appears(user_id) and await self._is_made(user_id, config):
                 return
             raise RuntimeFailed(
@@ -214,7 +227,7 @@ class DockerRuntime:
         self._ids[user_id] = made.id
 
     async def _appears(self, user_id: str) -> bool:
-        """Wait up to 10 s for the user's container: the engine lists it after its name is taken."""
+        """Wait up to 10 s until the engine lists a container whose name it reports as taken."""
         for _ in range(_APPEARS_WITHIN_POLLS):
             try:
                 await self._docker().containers.get(self._name(user_id))
@@ -227,7 +240,7 @@ class DockerRuntime:
         return False
 
     async def _image_id(self) -> str:
-        """The id of the image that has the name now; the next boot uses a rebuilt image."""
+        """The id of the image that has the configured name now. A boot uses a rebuilt image."""
         return str((await self._shown_image())["Id"])
 
     async def _shown_image(self) -> dict[str, Any]:
@@ -263,7 +276,7 @@ class DockerRuntime:
             await self._end(await self._container(user_id), grace_s=grace_s)
 
     async def _thaw(self, container: DockerContainer) -> None:
-        """Unpause a running container, or thaw one that Docker reports as not paused."""
+        """Unpause a container; thaw one that is frozen although Docker reports it as not paused."""
         try:
             await container.unpause()
         except DockerError as error:

@@ -1,6 +1,6 @@
-"""An agent's container: its configuration with all hardening, and its folders.
+"""An agent's container: its hardened configuration, and its folders.
 
-The configuration is a pure value, so that it can be compared and hashed.
+The configuration is a plain value, so that it can be compared and hashed.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ from ocmt_agent.runtime.spec import (
 _STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
 CONFIG_MODE = 0o644
-# Applies when the engine shuts down; `stop` has its own grace. An idle gateway needs 1–6 s.
+# For when the engine shuts down; `stop` has its own grace. An idle gateway needs 1–6 s.
 _STOP_TIMEOUT_S = 30
 
 
@@ -86,15 +86,15 @@ def container_config(
 
 
 def config_file(home: Path) -> Path:
-    """The gateway's configuration, which its container sees in a read-only folder."""
+    """The gateway's configuration file, in a folder that is read-only in its container."""
     return home / "config" / "openclaw.json"
 
 
 def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
-    """Create the agent's folders, and write the gateway's configuration where it is read-only.
+    """Create the agent's folders, and write the gateway's configuration.
 
-    The agent can write only to `state`; this function opens no file there. The agent's container
-    must not be running.
+    The agent can write only to `state`, in which this function opens no file. The agent's container
+    must not be running. Raises `RuntimeFailed`.
     """
     modes = {"": 0o711, "state": 0o700, "config": 0o755, "account": 0o755}
     try:
@@ -117,10 +117,10 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
 
 
 def _give_away(state: Path, account: Account) -> None:
-    """Make the container's user the owner of a folder that belongs to another user.
+    """Make the container's user the owner of a folder and its contents. Raises `OSError`.
 
-    With `chown`, which follows no link and handles deeper trees than Python's walk. The folder
-    itself comes last, so that an interrupted change is repeated.
+    Uses `chown`, which follows no link and handles deeper trees than Python's walk. It changes the
+    folder itself last, so that an interrupted change is repeated.
     """
     owner = f"{account.uid}:{account.gid}"
     done = subprocess.run(

@@ -1,6 +1,6 @@
 """A container's CPU time, from its control group if visible, else from the engine.
 
-A call costs the engine over a millisecond of CPU per container; reading a file, microseconds.
+A call to the engine takes over a millisecond of CPU per container; reading a file, microseconds.
 """
 
 from pathlib import Path
@@ -11,7 +11,10 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 def cpu_file(container_id: str, *, root: Path = _ROOT) -> Path | None:
-    """The file with a container's CPU time: v1 or v2, the cgroupfs or the systemd driver."""
+    """The file with a container's CPU time, for v1 or v2 and the cgroupfs or systemd driver.
+
+    `None` if it is not visible on this host.
+    """
     for file in (
         root / "cpuacct" / "docker" / container_id / "cpuacct.usage",
         root / "cpuacct" / "system.slice" / f"docker-{container_id}.scope" / "cpuacct.usage",
@@ -24,7 +27,7 @@ def cpu_file(container_id: str, *, root: Path = _ROOT) -> Path | None:
 
 
 def read_cpu_seconds(file: Path) -> float:
-    """CPU seconds since the container's start. Raises `OSError` once it has stopped."""
+    """CPU seconds since the container's start. Raises `OSError` if it has stopped."""
     text = file.read_text()
     if file.name == "cpuacct.usage":
         return int(text) / 1e9
@@ -32,7 +35,7 @@ def read_cpu_seconds(file: Path) -> float:
 
 
 async def ask_cpu_seconds(container: DockerContainer) -> float | None:
-    """CPU seconds from the engine, if the control group is not found (Podman, a remote engine)."""
+    """CPU seconds as the engine reports them, for a control group that is not visible here."""
     stats = await container.docker._query_json(
         f"containers/{container.id}/stats",
         method="GET",

@@ -1,4 +1,4 @@
-"""A client of the Docker Engine, and its errors as `RuntimeUnavailable` and `RuntimeFailed`."""
+"""A client of the Docker Engine, and its errors converted to the runtime's."""
 
 import asyncio
 import calendar
@@ -21,7 +21,7 @@ _NO_CONNECTION = (0, 900)  # aiodocker's statuses of a failed connection
 
 _REFUSED_VERSION = re.compile(r"client version \S+ is too (old|new)")
 GONE = ("No such container", "is already in progress", "is marked for removal")
-"""The engine's messages for a container that is removed, or being removed."""
+"""The engine's messages for a container that has been or is being removed."""
 _BEING_REMOVED = (*GONE[1:], "resource busy")
 _REMOVAL_POLLS = 100
 _VERSION_LABEL = "org.opencontainers.image.version"
@@ -29,7 +29,7 @@ _REMOVAL_POLL_S = 0.1
 
 
 class DockerClient(aiodocker.Docker):
-    """Negotiates the API version again when an upgraded engine refuses the old one."""
+    """A client that negotiates the API version again if an upgraded engine rejects the old one."""
 
     async def _do_query(
         self, path: str | URL, method: str, **options: Any
@@ -40,7 +40,7 @@ class DockerClient(aiodocker.Docker):
             if error.status != 400 or not _REFUSED_VERSION.search(error.message):
                 raise
         self.api_version = "auto"
-        # Safe to repeat: the engine checks the version first.
+        # Safe to repeat, since the engine checks the version first.
         return await super()._do_query(path, method, **options)
 
 
@@ -52,7 +52,7 @@ class EngineConnection:
         self._client: aiodocker.Docker | None = None
 
     def docker(self) -> aiodocker.Docker:
-        """Raises `RuntimeUnavailable`."""
+        """Return the client. Raises `RuntimeUnavailable` if no engine is found."""
         if self._client is None:
             try:
                 self._client = DockerClient(timeout=self._timeout)
@@ -69,7 +69,10 @@ class EngineConnection:
 
 
 async def delete(container: DockerContainer) -> None:
-    """Remove a container and return when it is gone, even if another call is removing it."""
+    """Remove a container, and return once it is gone, even if another call is removing it.
+
+    Raises `RuntimeFailed` if it is still there after the last poll.
+    """
     for _ in range(_REMOVAL_POLLS):
         try:
             await container.delete(force=True, v=True)
@@ -124,7 +127,10 @@ def no_image(image: str) -> RuntimeFailed:
 
 
 def version_of(image: str, shown: dict[str, Any]) -> str:
-    """The OpenClaw version of an image, from its label, or from its tag (upstream's images)."""
+    """The OpenClaw version of an image, from its label or, for upstream's images, its tag.
+
+    Raises `RuntimeFailed` if it has none.
+    """
     labels = shown["Config"].get("Labels") or {}
     for text in (labels.get(_VERSION_LABEL), image.rpartition(":")[2]):
         if text and parse_version(text) is not None:
@@ -136,9 +142,9 @@ def version_of(image: str, shown: dict[str, Any]) -> str:
 
 
 def epoch_text(moment: str) -> str:
-    """The engine's timestamp (`2026-11-29T12:00:00.123456789Z`) in seconds since the epoch.
+    """Convert an engine's timestamp (`2026-11-29T12:00:00.123456789Z`) to seconds since the epoch.
 
-    The engine's log filter takes this form.
+    The engine's log filter needs this form.
     """
     whole, _, fraction = moment.removesuffix("Z").partition(".")
     return f"{calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S'))}.{fraction or 0}"

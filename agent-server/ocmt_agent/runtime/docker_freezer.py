@@ -1,8 +1,8 @@
 """Thaws a container that is frozen although Docker reports it as not paused.
 
-A pause that failed half way, or an engine killed during one, can leave this state: Docker then
-refuses to unpause the container, whose frozen processes act on no signal. The freezer is written
-only in this state; otherwise Docker's own record would become wrong.
+A partly failed pause, or an engine killed during one, can leave this state: Docker then refuses to
+unpause the container, and its frozen processes handle no signals. The freezer is written only in
+this state, since Docker's own record would otherwise become wrong.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ def thaw(container_id: str, pid: int) -> bool:
 def freezers(
     proc_cgroup: str, *, root: Path = CGROUP_ROOT
 ) -> list[tuple[Path, frozenset[str], str]]:
-    """For each freezer: its file, the contents that mean frozen, and the text that thaws it.
+    """`(file, contents when frozen, text that thaws)` of each freezer.
 
-    `proc_cgroup` is the text of `/proc/<pid>/cgroup`, lines of `id:controllers:path`
+    `proc_cgroup` is the text of `/proc/<pid>/cgroup`: lines of `id:controllers:path`
     (`cgroups(7)`). A v1 freezer in transition contains `FREEZING`.
     """
     found = []

@@ -12,10 +12,10 @@ from ocmt_agent.runtime.processes import identify
 
 
 def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
-    """The whereabouts of a container; `None` when it does not run or is not on this host.
+    """The whereabouts of a container; `None` if it is not running or not on this host.
 
-    `pid` comes from the engine. With a remote engine, or with this server in a container, it may be
-    another process or none here, so the group's path must contain the container's id.
+    `pid` is from the engine. If the engine is remote or this server runs in a container, the pid
+    may belong to another process here, so the group's path must contain the container's id.
     """
     leader = identify(pid) if pid > 0 else None
     if leader is None:
@@ -33,7 +33,7 @@ def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
 
 
 def memory_folder(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> Path | None:
-    """The folder of the memory group named in the text of `/proc/<pid>/cgroup`.
+    """The folder of the memory group in the text of `/proc/<pid>/cgroup`; `None` if not visible.
 
     Its lines are `id:controllers:path` (`cgroups(7)`). A host with both versions has the memory
     controller in one of them: in v1 if a line lists it.
@@ -49,7 +49,7 @@ def memory_folder(proc_cgroup: str, *, root: Path = CGROUP_ROOT) -> Path | None:
 
 
 def pids_in(folder: Path) -> list[int]:
-    """The pids of a group; empty once it is gone."""
+    """The pids in a group; empty if it is gone."""
     try:
         return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
     except OSError:

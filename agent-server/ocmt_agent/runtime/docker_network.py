@@ -1,8 +1,8 @@
 """The networks of agents and of tool servers: bridges without traffic between their containers.
 
-One bridge isolates as well as one per agent, as long as traffic between the bridge's ports passes
-the firewall: then the engine's rule drops it. Containers cannot forge addresses to avoid that,
-since they may not open raw sockets.
+One bridge for all isolates as well as one per agent, provided that traffic between the bridge's
+ports passes the firewall, where the engine's rule drops it. Containers cannot forge addresses to
+evade the rule, since they may not open raw sockets.
 """
 
 import ipaddress
@@ -19,11 +19,11 @@ BRIDGE = "ocmt0"
 """The network's interface on the host, to which the firewall rules of `ocmt setup` refer."""
 TOOLS_NETWORK = "ocmt-tools"
 TOOLS_BRIDGE = "ocmt1"
-"""The same for tool servers, which do not reach the relay."""
+"""The interface of the tool servers' network, which cannot reach the relay."""
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE_NAME = "com.docker.network.bridge.name"
-# A bridge has at most 1,023 ports, which fit into a /21. Explicit, because the engine's default
-# pools run out after about thirty networks.
+# A bridge has at most 1,023 ports, so a /21 suffices. Set explicitly, since the engine's default
+# pools allow about thirty networks.
 _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 
@@ -33,7 +33,7 @@ async def ensure_network(docker: aiodocker.Docker) -> str:
 
 
 async def ensure_tools_network(docker: aiodocker.Docker) -> None:
-    """Make the tool servers' network if it is missing. Raises like `ensure_network`."""
+    """Create the tool servers' network if it is missing. Raises like `ensure_network`."""
     await _shown(docker, TOOLS_NETWORK, TOOLS_BRIDGE)
 
 
@@ -73,14 +73,14 @@ async def _shown(docker: aiodocker.Docker, name: str, bridge: str) -> dict[str, 
 
 
 def bridge_of(shown: dict[str, Any]) -> str:
-    """The name of the network's interface on the host."""
+    """The name of a network's interface on the host."""
     return str((shown.get("Options") or {}).get(_BRIDGE_NAME) or f"br-{shown['Id'][:12]}")
 
 
 def keeps_apart(bridge: str, *, root: Path = Path("/")) -> bool:
-    """Whether traffic between the ports of a bridge passes the firewall (`ip-sysctl.rst`).
+    """Whether traffic between a bridge's ports passes the firewall (`ip-sysctl.rst`).
 
-    True if the bridge is not on this host, since the engine is remote then.
+    Also `True` if this host does not have the bridge, since the engine is then remote.
     """
     folder = root / "sys/class/net" / bridge / "bridge"
     if not folder.exists():

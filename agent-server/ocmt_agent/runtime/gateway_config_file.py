@@ -1,9 +1,9 @@
-"""A gateway's `openclaw.json` on disk, which a running gateway reads again when it changes."""
+"""A gateway's `openclaw.json` on disk. A running gateway reloads it when it changes."""
 
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import structlog
 from ocmt_common.atomic_files import replace_file
 
 from ocmt_agent.runtime.base import RuntimeFailed
-from ocmt_agent.runtime.spec import with_tools_version
 
 log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 1024 * 1024
+
+ConfigChange = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns a changed copy of a configuration. Raises `KeyError` or `TypeError` for another one."""
 
 
 @contextmanager
@@ -41,18 +43,18 @@ def write_text(file: Path, text: str, *, mode: int, durable: bool) -> None:
         replace_file(file, text, mode=mode, durable=durable)
 
 
-def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) -> None:
-    """Set the version of the user's tools in a configuration that may be in use.
+def change_config(file: Path, change: ConfigChange, *, mode: int, durable: bool) -> None:
+    """Change a configuration that may be in use.
 
-    Nothing else changes: the gateway may run with the settings of an earlier release. A missing or
-    damaged file is left alone, since it is written before the gateway's next start. Raises
+    Nothing else changes, since the gateway may run with the settings of an earlier release. A
+    missing or damaged file is left alone: it is written before the gateway's next start. Raises
     `OSError`.
     """
     text = _read(file)
     if text is None:
         return
     try:
-        config = with_tools_version(json.loads(text), version)
+        config = change(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         log.warning("a damaged configuration is written again at the next start", file=str(file))
         return
@@ -60,9 +62,9 @@ def change_tools_version(file: Path, version: int, *, mode: int, durable: bool) 
 
 
 def _read(file: Path) -> str | None:
-    """The file's text; `None` if it is missing, or not a plain file of the usual size.
+    """The file's text; `None` if it is missing, too large or not a regular file.
 
-    With the process runtime, the agent can put something else in its place.
+    With the process runtime, the agent can replace the file.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

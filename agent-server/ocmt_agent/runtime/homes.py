@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.user_ids import HOME_PREFIX
 
 from ocmt_agent.runtime.base import (
@@ -79,6 +80,12 @@ class HomedRuntime:
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._runtime.set_tools_version(self._homes.of(user_id), version)
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._runtime.set_heartbeat(self._homes.of(user_id), minutes)
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._runtime.set_model(self._homes.of(user_id), model)
 
     async def start(self, user_id: str) -> Endpoint:
         return await self._runtime.start(self._homes.of(user_id))

@@ -1,8 +1,8 @@
 """The process runtime: one OpenClaw process per user, on machines without a container engine.
 
-All agents run as this server's user on its files, so this is only for evaluation and for people who
-trust each other. Gateways outlive this server, which may be killed and restarted at any moment. A
-file beside an agent's state names its process; that is compared with procfs before use.
+All agents run as this server's user and can access its files, so this is only for evaluation and
+for users who trust each other. Gateways outlive this server, which may be killed and restarted at
+any time. A file beside an agent's state records its process, which is checked in procfs before use.
 """
 
 import asyncio
@@ -13,7 +13,11 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from ocmt_common.agent_api import AgentModel
 
 from ocmt_agent.runtime.base import (
     AgentSpec,
@@ -25,7 +29,7 @@ from ocmt_agent.runtime.base import (
     Whereabouts,
 )
 from ocmt_agent.runtime.cgroup import Cgroup, probe
-from ocmt_agent.runtime.gateway_config_file import translated_writing
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, translated_writing
 from ocmt_agent.runtime.process_command import GatewayCommand, marks
 from ocmt_agent.runtime.process_home import AgentHome, Record
 from ocmt_agent.runtime.processes import (
@@ -38,7 +42,14 @@ from ocmt_agent.runtime.processes import (
     stop_all,
 )
 from ocmt_agent.runtime.removal import remove_folder
-from ocmt_agent.runtime.spec import Limits, relay_urls, with_tools_version
+from ocmt_agent.runtime.spec import (
+    Limits,
+    relay_urls,
+    with_heartbeat,
+    with_live_settings,
+    with_model,
+    with_tools_version,
+)
 
 _HOST = "127.0.0.1"
 _KILL_WITHIN_S = 5.0
@@ -49,7 +60,7 @@ _NO_PROCESS = "This agent has no gateway process. Any request starts one."
 
 
 class ProcessRuntime:
-    """See `Runtime`. Blocking file work is short (procfs, cgroupfs, a small JSON file)."""
+    """Implements `Runtime`. Blocking file access is short (procfs, cgroupfs, a small JSON file)."""
 
     name = "process"
 
@@ -72,11 +83,11 @@ class ProcessRuntime:
         self._root = state_root
         self._limits = limits
         self._relay_host = relay_host
-        # Named after the data folder, so that two servers on one machine have different groups.
+        # Named by the data folder, so that two servers on one machine have different groups.
         self._cgroups = probe(f"ocmt-{state_root.stat().st_dev:x}-{state_root.stat().st_ino:x}")
         self._specs: dict[str, AgentSpec] = {}
         self._log_starts: dict[str, int] = {}
-        """User id → length of the log in bytes when the gateway was started."""
+        """User id → length of the log, in bytes, at the gateway's start."""
         self._exit_codes: dict[str, int | None] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._events: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
@@ -119,12 +130,23 @@ class ProcessRuntime:
         return record is not None and record.spec == self._command.fingerprint(spec, home)
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
+        change = partial(with_tools_version, version=version)
+        await self._change_config(user_id, change, tools_version=version)
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._change_config(user_id, partial(with_model, model=model), model=model)
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        change = partial(with_heartbeat, minutes=minutes)
+        await self._change_config(user_id, change, heartbeat_minutes=minutes)
+
+    async def _change_config(self, user_id: str, change: ConfigChange, **of_spec: Any) -> None:
         async with self._lock(user_id):
             spec = self._specs.get(user_id)
             if spec is not None:
-                self._specs[user_id] = replace(spec, tools_version=version)
+                self._specs[user_id] = replace(spec, **of_spec)
             with translated_writing():
-                await asyncio.to_thread(self._home(user_id).change_tools_version, version)
+                await asyncio.to_thread(self._home(user_id).change_config, change)
 
     async def start(self, user_id: str) -> Endpoint:
         async with self._lock(user_id):
@@ -198,7 +220,7 @@ class ProcessRuntime:
         cgroup = self._cgroup(user_id)
 
         def pids() -> list[int]:
-            # Without groups all of procfs is searched: milliseconds, only for a reclaim.
+            # Without groups, all of procfs is searched. It takes milliseconds, per reclaim only.
             inside = cgroup.pids()
             return inside or sorted(one.pid for one in self._members(user_id, record))
 
@@ -217,7 +239,7 @@ class ProcessRuntime:
             yield await self._events.get()
 
     async def close(self) -> None:
-        """Stop watching the gateways, which keep running."""
+        """Stop watching the gateways, which continue to run."""
         watchers = list(self._watchers.values())
         for watcher in watchers:
             watcher.cancel()
@@ -231,9 +253,8 @@ class ProcessRuntime:
         port = _free_port()
         cgroup = self._cgroup(spec.user_id)
         try:
-            home.write_config(
-                with_tools_version(self._command.config(spec.user_id, port), spec.tools_version)
-            )
+            config = self._command.config(spec.user_id, port)
+            home.write_config(with_live_settings(config, spec))
             home.bound_log()
             cgroup.make(self._limits)
             output = home.open_log()
@@ -259,7 +280,7 @@ class ProcessRuntime:
                 Record(process, port, self._command.fingerprint(spec, self._home(spec.user_id)))
             )
         except OSError as error:
-            # A restarted server could not find an unrecorded process: stop it.
+            # Stop the unrecorded process: a restarted server could not find it.
             process.signal(signal.SIGKILL)
             raise RuntimeFailed(f"The process record cannot be written: {error}.") from error
         return Endpoint(_HOST, port)
@@ -289,7 +310,10 @@ class ProcessRuntime:
         return record
 
     async def _set_frozen(self, user_id: str, record: Record, *, frozen: bool) -> None:
-        """Freeze or thaw the gateway and its descendants. Processes that ended are no error."""
+        """Freeze or thaw the gateway and its descendants; ignore those that have ended.
+
+        Raises `RuntimeFailed`.
+        """
         cgroup = self._cgroup(user_id)
         try:
             if cgroup.can_freeze(record.process.pid):
@@ -302,7 +326,10 @@ class ProcessRuntime:
             raise RuntimeFailed(f"Freezing or thawing failed: {error}.") from error
 
     async def _end(self, user_id: str, *, grace_s: float) -> None:
-        """Stop this agent's processes: SIGTERM to its gateway; after `grace_s`, SIGKILL to all."""
+        """Send SIGTERM to the gateway, then after `grace_s` seconds SIGKILL to all its processes.
+
+        Raises `RuntimeFailed` if some cannot be killed.
+        """
         record = self._running(user_id)
         if record is not None:
             record.process.signal(signal.SIGTERM)
@@ -310,7 +337,7 @@ class ProcessRuntime:
             await self._set_frozen(user_id, record, frozen=False)
             await gone({record.process}, within_s=grace_s)
         deadline = time.monotonic() + _KILL_WITHIN_S
-        # Repeated: a process may have started another before it was killed.
+        # Repeat, since a process may have started another before it was killed.
         while leftovers := self._members(user_id, record):
             for member in leftovers:
                 member.signal(signal.SIGKILL)
@@ -324,7 +351,7 @@ class ProcessRuntime:
         self._cgroup(user_id).remove()
 
     def _members(self, user_id: str, record: Record | None) -> set[ProcessId]:
-        """The live gateway and its descendants, even those that left its session or outlived it."""
+        """The gateway and its descendants, including those that left its session or outlived it."""
         leader = None if record is None else record.process
         inside = (identify(pid) for pid in self._cgroup(user_id).pids())
         return family(leader, marks=marks(self._home(user_id))).union(filter(None, inside))

@@ -1,4 +1,4 @@
-"""A gateway process's arguments, environment and configuration."""
+"""The arguments, environment and configuration of a gateway process."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from ocmt_agent.runtime.spec import (
     heap_flags,
 )
 
-# Joins the groups before it becomes the gateway, so that the gateway is never outside of them. $1:
-# the working folder, $2: the groups' files, then the program.
+# Joins the groups before it execs the gateway, so that the gateway is never outside of them.
+# $1 is the working folder, $2 the groups' files; the program follows.
 _JOIN_AND_BECOME = """
 cd "$1" || exit; join=$2; shift 2
 for file in $join; do echo $$ > "$file"; done
@@ -36,7 +36,7 @@ class GatewayCommand:
     relay: OpenClawSettings
 
     def problems(self) -> list[str]:
-        """Why the gateway cannot start on this machine: a sentence per reason."""
+        """Why the gateway cannot start on this machine: one sentence per reason."""
         found = []
         if not self.entry.is_file():
             found.append(
@@ -85,7 +85,7 @@ class GatewayCommand:
         return gateway_config(self.relay, user_id=user_id, bind="loopback", port=port)
 
     def fingerprint(self, spec: AgentSpec, home: AgentHome) -> str:
-        """A hash of all settings but the port, which changes at each start."""
+        """A hash of all settings except the port, which changes with each start."""
         limits = self.limits
         return fingerprint(
             [
@@ -98,5 +98,5 @@ class GatewayCommand:
 
 
 def marks(home: AgentHome) -> dict[str, str]:
-    """Variables that all processes of this agent inherit, and no other process has."""
+    """Environment variables that all processes of this agent inherit, and no others have."""
     return {"OPENCLAW_STATE_DIR": str(home.state), "OPENCLAW_SUPERVISOR_MODE": "external"}

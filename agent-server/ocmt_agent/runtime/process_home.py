@@ -1,6 +1,6 @@
 """A user's folder under the process runtime, and the record of its gateway process.
 
-The agent runs as this server's user and can create links here, so no link is followed.
+The agent runs as this server's user and can create links here, so none is followed.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from ocmt_common.atomic_files import replace_file
 
-from ocmt_agent.runtime.gateway_config_file import change_tools_version, write_config
+from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, write_config
 from ocmt_agent.runtime.processes import ProcessId
 from ocmt_agent.runtime.tail import tail
 
@@ -22,7 +22,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A gateway's process, port and fingerprint, by which a restarted server finds it again."""
+    """A gateway's process, port and fingerprint, with which a restarted server finds it."""
 
     process: ProcessId
     port: int
@@ -42,20 +42,20 @@ class AgentHome:
         for folder in (self.folder, self.state, self.temporary):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            # Take it over from the Docker runtime, which compares this owner.
+            # Take the folder over from the Docker runtime, which checks its owner.
             os.chown(self.state, 0, 0, follow_symlinks=False)
 
-    # Neither file waits for the disk: the one is written before each start, and the other names a
-    # process, which does not outlive a power cut.
+    # Neither write waits for the disk: the configuration is written before each start, and the
+    # recorded process does not survive a power cut.
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_config(self.config, config, mode=_PRIVATE, durable=False)
 
-    def change_tools_version(self, version: int) -> None:
-        change_tools_version(self.config, version, mode=_PRIVATE, durable=False)
+    def change_config(self, change: ConfigChange) -> None:
+        change_config(self.config, change, mode=_PRIVATE, durable=False)
 
     def open_log(self) -> int:
-        """A descriptor for appending, to be closed by the caller."""
+        """Open the log for appending. Returns a descriptor that the caller closes."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self._log, flags, 0o600)
 
@@ -72,7 +72,7 @@ class AgentHome:
             return  # probably a full disk; retried later
 
     def log_tail(self, lines: int, start: int = 0) -> str:
-        """The log's `tail`; empty if the agent replaced the log by a link."""
+        """The log's `tail`; empty if the agent has replaced the log with a link."""
         return "" if self._log.is_symlink() else tail(self._log, lines, start)
 
     def save(self, record: Record) -> None:
@@ -86,7 +86,7 @@ class AgentHome:
         replace_file(self._record, json.dumps(values), durable=False)
 
     def record(self) -> Record | None:
-        """The stored record, if valid; callers must check that its process still runs."""
+        """The stored record, or `None`; callers must check that its process still runs."""
         try:
             read = json.loads(self._record.read_text())
             process = ProcessId(int(read["pid"]), int(read["startedTicks"]))

@@ -1,7 +1,7 @@
 """Identifies, signals and starts processes, safe against reused pids.
 
-Processes are not started with asyncio or `subprocess`, whose objects kill or warn about a running
-child when they are collected: a gateway must outlive this server.
+Gateways must outlive this server, so they are not started with asyncio or `subprocess`, whose
+objects kill or warn about a running child when they are collected.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from ocmt_common.process_identity import live_process
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A pid and its start time (clock ticks since boot, `/proc/<pid>/stat` field 22)."""
+    """A pid and its start time in clock ticks since boot (`/proc/<pid>/stat`, field 22)."""
 
     pid: int
     started_ticks: int
@@ -28,9 +28,9 @@ class ProcessId:
         return found.state if found and found.started_ticks == self.started_ticks else None
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to this process. Returns `False` when it has ended.
+        """Send a signal to this process. Returns `False` if it has ended.
 
-        Uses a pidfd opened before the identity is checked, so that the pid cannot be reused in
+        The pidfd is opened before the identity is checked, so that the pid cannot be reused in
         between.
         """
         try:
@@ -48,7 +48,7 @@ class ProcessId:
         return True
 
     async def ended(self) -> int | None:
-        """Wait until it has ended. Returns a child's exit code (negative: a signal), or `None`."""
+        """Wait until the process ends. Returns a child's exit code (negative: signal) or `None`."""
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(self.pid)
             try:
@@ -64,13 +64,13 @@ class ProcessId:
 
 
 def identify(pid: int) -> ProcessId | None:
-    """The process that has this pid now; `None` when there is none."""
+    """The process that has this pid now; `None` if there is none."""
     found = live_process(pid)
     return None if found is None else ProcessId(pid, found.started_ticks)
 
 
 def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) -> ProcessId | None:
-    """Start a program in a session of its own; `None` if it ended at once. Raises `OSError`."""
+    """Start a program in a new session; `None` if it ended at once. Raises `OSError`."""
     pid = os.posix_spawn(
         arguments[0],
         arguments,
@@ -94,10 +94,10 @@ def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) 
 
 
 def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[ProcessId]:
-    """All live processes of the leader's session, and all with `marks` in their environment.
+    """All live processes in the leader's session or with `marks` in their environment.
 
-    A session's id is its leader's pid, which may be reused once the leader has ended. The inherited
-    marks also find processes that outlived it or made a session of their own.
+    A session's id is its leader's pid, which may be reused after the leader has ended. The
+    inherited marks also find processes that outlived the leader or created another session.
     """
     session = leader.pid if leader is not None and leader.state() is not None else None
     wanted = {f"{name}={value}".encode() for name, value in marks.items()}
@@ -118,7 +118,7 @@ def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[Process
 
 
 async def stop_all(members: Callable[[], Iterable[ProcessId]], *, within_s: float) -> None:
-    """Send SIGSTOP until all members are stopped, including children that they start meanwhile.
+    """Send SIGSTOP until all members are stopped, including children started meanwhile.
 
     After `within_s` seconds, continues all and raises `TimeoutError`.
     """
@@ -139,7 +139,7 @@ def continue_all(members: Iterable[ProcessId]) -> None:
 
 
 async def gone(processes: Iterable[ProcessId], *, within_s: float) -> bool:
-    """Wait until all have ended. Returns whether they did in time."""
+    """Wait up to `within_s` seconds until all processes have ended. Returns whether they have."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
     for process in processes:

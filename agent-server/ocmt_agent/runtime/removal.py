@@ -7,9 +7,9 @@ from ocmt_agent.runtime.base import RuntimeFailed
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with an agent's files, without following its links. Raises `RuntimeFailed`.
+    """Remove a folder of an agent, without following links. Raises `RuntimeFailed`.
 
-    With `rm`, since an agent can nest folders deeper than Python's removal supports.
+    Uses `rm`, since an agent can nest folders deeper than Python can remove.
     """
     done = subprocess.run(
         ["rm", "-rf", "--", str(folder)],  # noqa: S607 (its folder depends on the system)

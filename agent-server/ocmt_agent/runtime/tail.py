@@ -6,9 +6,9 @@ _WINDOW_BYTES = 256 * 1024
 
 
 def tail(path: Path, lines: int, start: int = 0) -> str:
-    """The last `lines` lines of a file (within its last 256 KiB); empty if it cannot be read.
+    """The last `lines` lines of a file, from its last 256 KiB; empty if it cannot be read.
 
-    Lines before the byte `start` are left out, unless the file is shorter than that.
+    Begins at the byte `start`, unless the file is shorter.
     """
     try:
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""The containers of tool servers and of their installation, as the pure values that make them.
+"""Configurations of the containers that run and install tool servers. Pure.
 
-Both are stricter than an agent's: nothing on disk can be written, and there is no relay.
+Both are stricter than an agent's: they cannot write to the disk or reach the relay.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def tool_container(
     )
     config |= {
         "OpenStdin": True,
-        # Its input ends with this server, also a killed one.
+        # Its input closes when this server ends, even if it is killed.
         "StdinOnce": True,
         "AttachStdin": True,
         "AttachStdout": True,
@@ -48,7 +48,7 @@ def tool_container(
     }
     config["HostConfig"] |= {
         "Tmpfs": {_TMP: "rw,nosuid,nodev,noexec,size=64m,mode=1777"},
-        # Its output has people's data.
+        # Not logged: the output has users' data.
         "LogConfig": {"Type": "none", "Config": {}},
         "Mounts": [
             _bind(package, "/package", read_only=True),
@@ -68,7 +68,10 @@ def install_container(
     target: Path,
     authorities: Path | None,
 ) -> dict[str, Any]:
-    """`authorities`: the host's certificate authorities, which may be those of its own network."""
+    """The body of `POST /containers/create` for an installation in the folder `target`.
+
+    `authorities` is the host's file of certificate authorities, which may include private ones.
+    """
     mounts = [_bind(target, "/package", read_only=False)]
     environment = {"npm_config_cache": "/install/cache", **_environment("/install")}
     if authorities is not None:
@@ -80,7 +83,7 @@ def install_container(
         account=account,
         command=install_command(package),
         environment=environment,
-        # Its files are in memory until they are copied.
+        # Files are in memory until they are copied.
         memory_mb=MOST_MB + 512,
     )
     config["HostConfig"] |= {
@@ -131,7 +134,7 @@ def _environment(home: str) -> dict[str, str]:
         "HOME": home,
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "NODE_ENV": "production",
-        # The image preloads a library for the gateway.
+        # Overrides the image's preloaded library, which is for the gateway.
         "LD_PRELOAD": "",
     }
 

@@ -1,4 +1,4 @@
-"""What tool servers need of the machine: packages installed, and processes in containers."""
+"""The interface for tool servers: install packages, and start processes in containers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One start of one user's tool server."""
+    """The settings for a start of a user's tool server."""
 
     user_id: str
     server_id: str
@@ -37,27 +37,27 @@ class Launch:
 
 
 class PackageRefused(Exception):
-    """The package cannot be installed; `str()` says why, and what to do."""
+    """The package cannot be installed. `str()` says why and what to do."""
 
 
 class ToolContainers(Protocol):
-    """Its methods also raise `RuntimeUnavailable` and `RuntimeFailed`."""
+    """A driver. Its methods may also raise `RuntimeUnavailable` and `RuntimeFailed`."""
 
     async def is_installed(self, package: Package) -> bool: ...
 
     async def install(self, package: Package) -> None:
-        """Install it, for all users of the host. Raises `PackageRefused`.
+        """Install a package, for all users of the host. Raises `PackageRefused`.
 
-        Called for one package at a time. When it is cancelled, nothing is left of the attempt.
+        Called for one package at a time. If cancelled, it leaves nothing behind.
         """
         ...
 
     async def start(self, launch: Launch) -> StdioProcess:
-        """Start it. When it is cancelled, nothing is left of the attempt."""
+        """Start a tool server. If cancelled, it leaves nothing behind."""
         ...
 
     async def remove_leftovers(self) -> None:
-        """Remove what is of no use: of a killed server, of a failed removal, an old package."""
+        """Remove containers of a killed server, failed removals, and packages long unused."""
         ...
 
     async def close(self) -> None: ...

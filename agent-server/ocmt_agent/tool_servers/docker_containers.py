@@ -1,4 +1,4 @@
-"""Tool servers in containers, over the Docker Engine's API."""
+"""Runs tool servers in containers, with the Docker Engine's API."""
 
 import asyncio
 import contextlib
@@ -41,9 +41,9 @@ _AUTHORITIES = (
 
 
 class DockerToolContainers:
-    """See `ToolContainers`. Packages are folders below `root`, named by their hash.
+    """Implements `ToolContainers`. Packages are folders below `root`, named by their hash.
 
-    A package is installed in a draft beside them, which is renamed once it is complete.
+    A package is installed in a draft folder beside them, which is renamed when complete.
     """
 
     def __init__(self, *, image: str, agents: Path, root: Path) -> None:
@@ -52,7 +52,7 @@ class DockerToolContainers:
         self._root = root
         self._engine = EngineConnection(timeout_s=_CALL_TIMEOUT_S)
         self._live: dict[str, Package] = {}
-        """Names of containers that are in use, or being made."""
+        """Container name → package, of containers that are in use or being created."""
         self._drafts: set[Path] = set()
 
     async def is_installed(self, package: Package) -> bool:
@@ -79,7 +79,10 @@ class DockerToolContainers:
     async def _run_installer(
         self, package: Package, target: Path, account: Account
     ) -> tuple[int | None, str]:
-        """Its exit code, or `None` after `WITHIN_S`, and the last lines of its output."""
+        """Install a package. Returns the exit code and the last lines of output.
+
+        The exit code is `None` if the installation took over `WITHIN_S` seconds.
+        """
         config = install_container(
             package,
             image=self._image,
@@ -117,7 +120,7 @@ class DockerToolContainers:
                 container, name = await stack.enter_async_context(
                     self._made(config, launch.package)
                 )
-                # Before it starts, so that nothing it writes is missed.
+                # Attach before the start, so that no output is missed.
                 stream = container.attach(stdin=True, stdout=True, stderr=True)
                 await stream.__aenter__()
                 stack.push_async_callback(_close, stream)
@@ -128,7 +131,7 @@ class DockerToolContainers:
     async def _made(
         self, config: dict[str, Any], package: Package
     ) -> AsyncIterator[tuple[DockerContainer, str]]:
-        """A container during the block. A removal that fails is made good by `remove_leftovers`."""
+        """Create a container for the block. `remove_leftovers` repeats a failed removal."""
         name = f"ocmt-{self._instance}-tool-{secrets.token_hex(6)}"
         self._live[name] = package
         docker = self._engine.docker()
@@ -174,7 +177,7 @@ class DockerToolContainers:
 
 
 class _ContainerProcess:
-    """See `StdioProcess`."""
+    """Implements `StdioProcess`."""
 
     def __init__(
         self,
@@ -269,7 +272,7 @@ def _prepare(package: Path, accounts: Path, account: Account) -> None:
 
 
 def _remove_unused(root: Path, used: set[Path]) -> None:
-    """Remove drafts of a killed server, and packages that no user needed for long."""
+    """Remove drafts of a killed server, and packages unused for `_UNUSED_FOR_S`."""
     if not root.is_dir():
         return
     for folder in root.iterdir():

@@ -1,4 +1,7 @@
-"""How a package is installed, and why it was not. Pure; the program is `install_package.mjs`."""
+"""The limits of an installation, and explanations of its failure. Pure.
+
+The program that installs is `install_package.mjs`.
+"""
 
 import re
 from importlib.resources import files
@@ -6,7 +9,7 @@ from importlib.resources import files
 from ocmt_agent.tool_servers.containers import Package
 
 MOST_MB = 512
-"""Of the package with its dependencies, the archive and npm's cache."""
+"""The limit on the package with its dependencies, the archive and npm's cache."""
 WITHIN_S = 300
 _KILLED = 137
 _OTHER_HASH = 11
@@ -36,9 +39,9 @@ def install_command(package: Package) -> list[str]:
 
 
 def why_not_installed(package: Package, *, exit_code: int | None, output: str) -> str:
-    """A sentence with the remedy; `exit_code` is `None` if it took too long.
+    """Explain a failed installation, with the cure. `exit_code` is `None` if it took too long.
 
-    Of npm's output, which has addresses and other people's words, only its code is shown.
+    Only npm's error code is shown, since its output has URLs and text of third parties.
     """
     found = _NPM_CODE.search(output)
     code = (found[1] or found[2]) if found else f"exit code {exit_code}"

@@ -1,6 +1,6 @@
 """JSON-RPC messages between an HTTP caller and a tool server on stdio. Pure.
 
-Parameters and results are copied as they are, never parsed: both are other people's bytes.
+Parameters and results are untrusted, so they are copied without being parsed.
 """
 
 import re
@@ -17,12 +17,12 @@ _NO_METHOD = -32601
 
 
 class NotAMessage(ValueError):
-    """It is not one JSON-RPC request or notification; `str()` says why."""
+    """The body is not a single JSON-RPC request or notification. `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message of the HTTP caller; `call_id` is its raw JSON id, `None` for a notification."""
+    """A message from the HTTP caller. `call_id` is its raw JSON id, `None` for a notification."""
 
     call_id: bytes | None
     method: str
@@ -31,8 +31,9 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A server's answer to the request with this number; `outcome` is the raw member with its name:
-    `"result":…` or `"error":…`."""
+    """A server's answer to the request `number`. `outcome` is the raw member with its name:
+    `"result":…` or `"error":…`.
+    """
 
     number: int
     outcome: bytes
@@ -40,14 +41,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A server's request to its client."""
+    """A request from a server to its client."""
 
     call_id: bytes
     method: str
 
 
 def read_incoming(body: bytes) -> Incoming:
-    """The caller's message. Raises `NotAMessage`; a batch is none, since MCP has no batches."""
+    """Parse a caller's message. Raises `NotAMessage`, also for a batch, which MCP does not have."""
     try:
         found = bounded_json.members(body)
         method = _text(found.get("method"))
@@ -84,7 +85,7 @@ def read_line(line: bytes) -> Answer | Request | None:
 
 
 def number_in(piece: bytes) -> int | None:
-    """The id in the first or last bytes of an answer that is too long to read."""
+    """Find the id in the first or last bytes of an answer that is too long to parse."""
     found = re.search(rb'"id"\s*:\s*([1-9][0-9]{0,14})\s*[,}]', piece)
     return int(found[1]) if found else None
 
@@ -102,7 +103,7 @@ def cancelled_line(number: int) -> bytes:
 
 
 def reply_line(request: Request) -> bytes:
-    """The answer to a server's request: `ping` is answered, all else is refused."""
+    """The answer to a server's request: a `ping` is answered, anything else is refused."""
     if request.method == "ping":
         return answer(request.call_id, b'"result":{}') + b"\n"
     error = {"code": _NO_METHOD, "message": "this client offers tools' calls only"}
@@ -120,13 +121,13 @@ def _head(raw_id: bytes, method: str) -> bytes:
 def _line(head: bytes, params: bytes | None) -> bytes:
     if params is None:
         return head + b"}\n"
-    # Line breaks are white space in JSON, and the end of a message on stdio.
+    # JSON permits line breaks as white space, but on stdio they end a message.
     one_line = params.translate(bytes.maketrans(b"\r\n", b"  "))
     return head + b',"params":' + one_line + b"}\n"
 
 
 def _text(raw: msgspec.Raw | None) -> str | None:
-    """A text member. Raises `NotJson` for any other value."""
+    """Decode a string; `None` if missing. Raises `NotJson` for other values and long strings."""
     if raw is None:
         return None
     if len(bytes(raw)) > 1000:

@@ -1,7 +1,7 @@
 """All tool servers of this host's users.
 
-Definitions are in memory only, since they have credentials: after a restart management sends them
-again, and containers of the server before are removed.
+Definitions have credentials, so they are only in memory. After a restart, management sends them
+again, and the containers of the previous server process are removed.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class ToolServers:
     def __init__(
         self, containers: ToolContainers | None, *, has_room: Callable[[], bool], clock: Clock
     ) -> None:
-        """Without `containers`, the runtime has none: every definition is refused."""
+        """With `containers=None`, for a runtime without containers, every definition is refused."""
         self._containers = containers
         self._packages = None if containers is None else Packages(containers)
         self._has_room = has_room
@@ -38,9 +38,9 @@ class ToolServers:
     async def define(
         self, user_id: str, server_id: str, definition: ToolServerDefinition, *, number: int
     ) -> ToolServer:
-        """Set a user's tool server; `number` is that of the user's agent. Starts nothing.
+        """Define a user's tool server, without starting it. `number` is that of the user's agent.
 
-        An equal definition changes nothing; another one ends the server that runs.
+        An equal definition changes nothing; another one ends the running server. Raises `Problem`.
         """
         if self._containers is None or self._packages is None:
             raise Problem(
@@ -91,11 +91,11 @@ class ToolServers:
             await server.close("it was removed")
 
     async def remove_all(self, user_id: str) -> None:
-        """With the user's agent."""
+        """End all tool servers of a user whose agent is removed."""
         await self._close(self._servers.pop(user_id, {}), "its user's agent was removed")
 
     async def run(self) -> None:
-        """Stop idle servers and remove what is left of ended ones, until cancelled."""
+        """Stop idle servers, and remove what ended ones left behind, until cancelled."""
         if self._containers is None:
             return
         async with asyncio.TaskGroup() as group:

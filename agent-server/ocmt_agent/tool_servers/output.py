@@ -1,4 +1,4 @@
-"""A tool server's output, which may be anything: bounded lines, rates, and what is kept. Pure."""
+"""Handles a tool server's untrusted output: limits on lines and rates, and the last lines. Pure."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _LEAST_MASKED = 4
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """A line over the limit: its first and last bytes, and its size."""
+    """A line over the limit: its first and last bytes and its size."""
 
     head: bytes
     tail: bytes
@@ -23,7 +23,7 @@ class TooLong:
 
 
 class LineReader:
-    """Cuts a stream into lines, without their ends. Holds at most `most_bytes` of one."""
+    """Splits a stream into lines, without their ends. Buffers at most `most_bytes` of a line."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
@@ -40,7 +40,7 @@ class LineReader:
         return found
 
     def rest(self) -> bytes:
-        """The line that has not ended, unless it is too long already."""
+        """The last, incomplete line; empty if it is over the limit."""
         return bytes(self._line)
 
     def _add(self, piece: bytes) -> None:
@@ -66,7 +66,7 @@ class LineReader:
 
 
 class Allowance:
-    """Bytes that may come at once, and that it regains each second. It may be overdrawn."""
+    """A token bucket for bytes, which may be overdrawn."""
 
     def __init__(self, most: int, per_second: int, *, now_s: float) -> None:
         self._most = most
@@ -75,7 +75,7 @@ class Allowance:
         self._at_s = now_s
 
     def take(self, count: int, *, now_s: float) -> float:
-        """Use `count` of it; the seconds until it is not overdrawn, or 0."""
+        """Take `count` bytes. Returns the seconds until the bucket is no longer overdrawn, or 0."""
         regained = (now_s - self._at_s) * self._per_second
         self._left = min(self._most, self._left + regained) - count
         self._at_s = now_s
@@ -86,10 +86,10 @@ class Allowance:
 
 
 class LastOutput:
-    """The last lines of standard error, for the reason of a trouble; without the credential."""
+    """The last lines of standard error, to explain a failure, without the credential."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        # Longest first: one may be a part of another.
+        # Longest first, since one may be part of another.
         lines = (line for secret in secrets for line in secret.splitlines())
         masked = {line for line in lines if len(line) >= _LEAST_MASKED}
         self._secrets = sorted(masked, key=len, reverse=True)
@@ -100,7 +100,7 @@ class LastOutput:
         """Keep the last lines undecoded, so that a flood of output stays cheap."""
         for line in self._reader.feed(data):
             if isinstance(line, TooLong):
-                # Not a part of it, which may have a part of the credential.
+                # Not even a part of the line, which may have a part of the credential.
                 self._kept.append(b"(a line of %d bytes)" % line.size)
             elif line:
                 self._kept.append(line)

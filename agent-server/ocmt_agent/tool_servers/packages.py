@@ -1,4 +1,4 @@
-"""Installs each package once, however many users need it at the same time."""
+"""Installs each package only once, even if several users need it at the same time."""
 
 import asyncio
 
@@ -10,13 +10,13 @@ class Packages:
         self._containers = containers
         self._installing: dict[Package, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
-        """One installation at a time: each takes a core and the disk."""
+        """One installation at a time, since each uses a core and the disk."""
 
     def is_installing(self, package: Package) -> bool:
         return package in self._installing
 
     async def ensure(self, package: Package) -> None:
-        """Return once it is installed. A caller that leaves does not end the installation.
+        """Return once the package is installed. A cancelled caller does not end the installation.
 
         Raises `PackageRefused`, `RuntimeUnavailable` or `RuntimeFailed`.
         """

@@ -1,7 +1,7 @@
-"""One user's tool server: started by a call, stopped when idle, its trouble kept.
+"""One user's tool server: started by a call, and stopped when idle.
 
-There is at most one container, and a stop never meets a call: whether the server is in use is read
-and acted on without an await in between.
+There is at most one container. A stop never interrupts a call, since there is no await between the
+check for use and the stop.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 IDLE_S = 300.0
 _ANSWERS_WITHIN_S = 110.0
-"""Less than the 120 s after which the agent gives a call up."""
+"""Below the agent's own timeout of 120 s."""
 _INITIALIZES_WITHIN_S = 30.0
 _MOST_AT_ONCE = 16
 _LONGEST_WAIT_S = 60.0
@@ -73,9 +73,9 @@ class UserToolServer:
         self._running_since: datetime | None = None
         self._failure: Problem | None = None
         self._failures = 0
-        """In a row, with no answer between them."""
+        """Failures in a row, without an answer in between."""
         self._again_at_s = 0.0
-        """The next start is not before."""
+        """The monotonic time before which the server is not started again."""
         self._last_output: list[str] = []
         self._closed = False
 
@@ -101,14 +101,14 @@ class UserToolServer:
         return ToolServerState.STOPPED if self._failure is None else ToolServerState.FAILED
 
     async def initialize(self) -> bytes:
-        """The raw result of its `initialize`. Starts the server. Raises `Problem`, as `request`."""
+        """The server's raw result of `initialize`. Starts the server. Raises `Problem`."""
         with self._used():
             return (await self._ready()).initialized
 
     async def request(self, method: str, params: bytes | None) -> bytes:
-        """The raw outcome of one request, `"result":…` or `"error":…`. Starts the server.
+        """The raw outcome of a request: `"result":…` or `"error":…`. Starts the server.
 
-        Raises `Problem` for any trouble of the server, with the reason.
+        Raises `Problem` with the reason if the server fails.
         """
         if self._in_use >= _MOST_AT_ONCE:
             raise Problem(
@@ -142,7 +142,7 @@ class UserToolServer:
             return outcome
 
     def stop_if_idle(self) -> None:
-        """Stop it in the background if it was idle for long."""
+        """Stop the server in the background if it has been idle for `IDLE_S`."""
         self._note_end()
         idle_s = self._clock.monotonic() - self._used_at_s
         if self._session is None or self._in_use or idle_s < IDLE_S:
@@ -152,7 +152,7 @@ class UserToolServer:
         self._in_background(session.end("it was idle"))
 
     async def close(self, reason: str) -> None:
-        """End it for good; calls in progress fail with `reason`."""
+        """End the server for good; calls in progress fail with `reason`."""
         self._closed = True
         session, self._session = self._session, None
         if self._starting is not None:
@@ -176,7 +176,7 @@ class UserToolServer:
             self._used_at_s = self._clock.monotonic()
 
     async def _ready(self) -> StdioSession:
-        """The running server. Callers at the same time share one start."""
+        """The running session, started if necessary; concurrent callers share one start."""
         self._note_end()
         if self._session is not None:
             return self._session
@@ -233,7 +233,7 @@ class UserToolServer:
             task.exception()  # its callers, if any are left, raise it
 
     def _note_end(self) -> None:
-        """Record the end of a server that ended by itself."""
+        """Record the failure of a server that has ended by itself."""
         session = self._session
         if session is None or session.reason is None:
             return
@@ -243,7 +243,7 @@ class UserToolServer:
 
     def _note_failure(self, problem: Problem, last_output: list[str]) -> Problem:
         self._failure, self._last_output = problem, last_output
-        # The first one may be an accident, and a start right after it succeeds.
+        # The first failure may be an accident, so the next start need not wait.
         wait_s = 0.0 if self._failures == 0 else min(_LONGEST_WAIT_S, 2.0**self._failures)
         self._failures += 1
         self._again_at_s = self._clock.monotonic() + wait_s
@@ -266,7 +266,7 @@ class UserToolServer:
         )
 
     def _refuse_too_early(self) -> None:
-        """A server that fails again and again is started less and less often."""
+        """Raise a `Problem` if the server failed too recently: each failure lengthens the delay."""
         wait_s = self._again_at_s - self._clock.monotonic()
         if self._failure is not None and wait_s > 0:
             again = self._failure

@@ -1,7 +1,7 @@
-"""One run of a tool server: requests and answers over its standard input and output.
+"""One run of a tool server, with requests and answers over its standard input and output.
 
-The server is hostile: it may flood, answer twice, answer nothing, send requests of its own or end
-at any moment. Then only its own user's calls to it fail.
+The server is untrusted: it may flood, answer twice or never, send requests of its own, or end at
+any time. Then only its own user's calls fail.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ _INITIALIZE = (
     '"clientInfo":{"name":"ocmt","version":"1"}}'
 ).encode()
 _READ_PER_SECOND = 16 * MIB
-"""Reading waits beyond it, so that one server's output does not take the loop from all users."""
+"""Reading is slowed above this rate, so that one server's output does not block the event loop."""
 _MOST_UNASKED = 32 * MIB
-"""Output that is no answer to a request, beyond what it regains each second."""
+"""The limit on output that answers no request; `_UNASKED_PER_SECOND` of it is regained."""
 _UNASKED_PER_SECOND = MIB // 4
 _LINE_COST = 1024
-"""What a line counts beyond its bytes: reading a short one takes as long as a kilobyte."""
+"""Bytes added for each line, since reading a short line takes as long as reading a kilobyte."""
 _MOST_REPLIES_WAITING = 64
 
 Output = tuple[Literal["stdout", "stderr"], bytes]
@@ -43,48 +43,48 @@ Output = tuple[Literal["stdout", "stderr"], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended; the code is `None` if it is not known, or was ended by this server."""
+    """How a process ended. `code` is `None` if it is unknown or this server ended the process."""
 
     code: int | None
     out_of_memory: bool = False
 
 
 class StdioProcess(Protocol):
-    """A started tool server. Its output is read by one task, its input written by another."""
+    """A started tool server. One task reads its output, another writes its input."""
 
     async def read(self) -> Output | None:
-        """The next piece of output, with backpressure; `None` once it ended."""
+        """The next piece of output, with backpressure; `None` at its end."""
         ...
 
     async def write(self, data: bytes) -> None:
-        """Write to its standard input and wait until there is room for more."""
+        """Write to standard input, and wait until there is room for more."""
         ...
 
     async def end(self) -> Exit:
-        """Kill it, if it runs, and remove what is left of it. May be repeated."""
+        """Kill the process if it runs, and clean up. Idempotent."""
         ...
 
 
 class SessionEnded(Exception):
-    """The server ended, or was ended; `str()` says why."""
+    """The server has ended; `str()` says why."""
 
 
 class TimedOut(Exception):
-    """No answer in time; the server goes on."""
+    """There was no answer in time; the server continues to run."""
 
 
 class AnswerTooLarge(Exception):
-    """The answer was larger than `MOST_ANSWER_BYTES`; the server goes on."""
+    """The answer was larger than `MOST_ANSWER_BYTES`; the server continues to run."""
 
 
 class StdioSession:
-    """Requests may come at the same time; each gets its own answer, by a number of ours."""
+    """Serves concurrent requests, matching answers by request numbers of its own."""
 
     def __init__(self, process: StdioProcess, *, clock: Clock, secrets: Iterable[str]) -> None:
         self.initialized = b""
         """The server's raw result of `initialize`."""
         self.reason: str | None = None
-        """Why it ended; `None` while it runs."""
+        """Why the server ended; `None` while it runs."""
         self.answered = 0
         self._process = process
         self._clock = clock
@@ -105,11 +105,11 @@ class StdioSession:
 
     @property
     def waiting(self) -> int:
-        """Requests without an answer yet."""
+        """The number of requests without an answer."""
         return len(self._waiting)
 
     async def initialize(self, *, within_s: float) -> None:
-        """Raises `SessionEnded`, also if the server does not answer as MCP requires."""
+        """Perform MCP's handshake. If that fails, ends the server and raises `SessionEnded`."""
         try:
             outcome = await self.request("initialize", _INITIALIZE, within_s=within_s)
         except TimedOut as error:
@@ -123,10 +123,10 @@ class StdioSession:
         self._send(json_rpc.notification_line("notifications/initialized"))
 
     async def request(self, method: str, params: bytes | None, *, within_s: float) -> bytes:
-        """The raw outcome, `"result":…` or `"error":…`.
+        """Send a request. Returns its raw outcome: `"result":…` or `"error":…`.
 
-        Raises `TimedOut`, `AnswerTooLarge` or `SessionEnded`. A caller that is cancelled has the
-        server told so.
+        Raises `TimedOut`, `AnswerTooLarge` or `SessionEnded`. If the caller is cancelled, the
+        server is sent a cancellation.
         """
         if self.reason is not None:
             raise SessionEnded(self.reason)
@@ -150,7 +150,7 @@ class StdioSession:
             self._waiting.pop(number, None)
 
     async def end(self, reason: str) -> SessionEnded:
-        """End the server; all requests in progress fail with `reason`. May be repeated."""
+        """End the server; all requests in progress fail with `reason`. Idempotent."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end(reason))
         await asyncio.shield(self._ending)
@@ -164,7 +164,7 @@ class StdioSession:
         await self._process.end()
 
     def _fail(self, reason: str) -> None:
-        """Let no request wait any longer."""
+        """Fail all waiting requests with `reason`."""
         self.reason = self.reason or reason
         for answer in self._waiting.values():
             if not answer.done():
@@ -203,7 +203,7 @@ class StdioSession:
             log.warning("a tool server's output broke off", reason=str(error))
             reason = "its connection to the container broke"
         self._fail(reason)
-        # Not awaited: it waits for this task.
+        # Not awaited, since it waits for this task.
         self._ending = self._ending or asyncio.create_task(self._end(reason))
 
     def _on_line(self, line: bytes | TooLong) -> None:

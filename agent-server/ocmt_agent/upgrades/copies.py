@@ -1,7 +1,7 @@
-"""Copies of agents' states on disk. A copy is complete once it has its final name.
+"""Copies of agents' states on disk. A copy with its final name is complete.
 
 An agent chooses every name, link and mode in its state. So it does not run during a copy, and the
-programs used follow no link. The copies are in a folder that only this server can enter; they
+programs used follow no links. The copies are in a folder that only this server can enter. They
 belong to this server, so that they do not count toward the agent's quota, and have no set-user-ID
 bits.
 """
@@ -24,16 +24,16 @@ from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.removal import remove_folder
 
 _FOLDER = ".state-copies"
-"""The copies' folder, beside the agents' folders: no user id begins with a dot."""
+"""The copies' folder, beside the agents' folders. No user id begins with a dot."""
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _UNFINISHED = ".unfinished-"
-"""Prefix of a copy being made or removed; after a kill, the next `clear` removes it."""
+"""Prefix of a copy that is being made or removed; after a crash, the next `clear` removes it."""
 _READ_BYTES = 1 << 16
 _REASON = re.compile(r": ([A-Za-z ]+)$", re.MULTILINE)
 
 
 class CopyFailed(Exception):
-    """The copy failed; `str()` says why, without any name that the agent chose."""
+    """Copying failed. `str()` says why, without names that the agent chose."""
 
 
 class StateCopies:
@@ -57,12 +57,12 @@ class StateCopies:
         return found
 
     async def take(self, state: Path, user_id: str, *, version: str, at: datetime) -> StateCopy:
-        """Copy a state to which nothing writes. Raises `CopyFailed`, and leaves no partial copy."""
+        """Copy a state that is not in use. If that fails, raise `CopyFailed` and leave no copy."""
         folder = await asyncio.to_thread(self._folder_of, user_id)
         draft = folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
         try:
-            # The service may not set these bits (RestrictSUIDSGID), so no copy has them: of files
-            # cp leaves them out by itself. For an agent, which has one group, they mean nothing.
+            # The service may not set these bits (RestrictSUIDSGID), so remove them from folders; cp
+            # drops those of files. An agent has one group, so they have no effect for it.
             await _run(
                 *("find", str(state), "-xdev", "-type", "d", "-perm", "/6000"),
                 *("-exec", "chmod", "ug-s", "--", "{}", "+"),
@@ -87,7 +87,7 @@ class StateCopies:
             await asyncio.shield(asyncio.to_thread(remove_folder, draft))
 
     def set_aside(self, state: Path, user_id: str, *, version: str, at: datetime) -> StateCopy:
-        """Rename the state to a new copy. Raises `OSError` or `CopyFailed`."""
+        """Make the state itself a copy, by renaming it. Raises `OSError` or `CopyFailed`."""
         folder = self._folder_of(user_id)
         copy = _new(folder, version, at)
         _rename(state, copy.folder)
@@ -106,7 +106,10 @@ class StateCopies:
             await _run("chown", "-R", "-h", "-P", "--", "0:0", str(state))
 
     def drop(self, copy: StateCopy) -> None:
-        """Remove a copy, renaming it first: a partial one is never used. Raises `RuntimeFailed`."""
+        """Remove a copy; it is renamed first, so that a partial one is never used.
+
+        Raises `RuntimeFailed`.
+        """
         doomed = copy.folder.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
             copy.folder.rename(doomed)
@@ -139,7 +142,7 @@ class StateCopies:
 
 
 def _new(folder: Path, version: str, at: datetime) -> StateCopy:
-    """A copy whose folder does not exist yet, even if the clock was set back."""
+    """A copy in a folder that does not exist yet, even if the clock was set back."""
     while True:
         copy = StateCopy(version, at, folder / f"{version}_{at.astimezone(UTC):{_TIME}}")
         if not copy.folder.exists():
@@ -164,7 +167,7 @@ def holds_anything(folder: Path) -> bool:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Rename durably: a power cut does not undo it."""
+    """Rename durably, so that a power cut does not undo it."""
     source.rename(target)
     for parent in {source.parent, target.parent}:
         sync_folder(parent)

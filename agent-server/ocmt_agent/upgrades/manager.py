@@ -1,8 +1,8 @@
 """Copies an agent's state before another OpenClaw version starts on it, and reverts to the copy.
 
-Before a version is started on a state, the server's database records the version. A missing state
-means that its exchange for a copy was cut short: the newest copy of the recorded version is put in
-its place. So the server may be killed at any line here.
+The server may be killed at any line here. Before a version starts on a state, the database records
+the version. If the state is missing, its exchange for a copy was interrupted: the newest copy of
+the recorded version then becomes the state.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class StateCopyManager:
         measure: Measure = measure,
         room_on: Callable[[Path], Room] = room_on,
     ) -> None:
-        """`root`: the folder of all agents' folders. Parameters after `clock` are for tests."""
+        """`root` is the folder with all agents' folders. Parameters after `clock` are for tests."""
         self._runtime = runtime
         self._registry = registry
         self._root = root
@@ -63,7 +63,7 @@ class StateCopyManager:
     async def prepare(self, agent: Agent) -> None:
         """With the agent's lock held: copy its state if a newer OpenClaw will start on it.
 
-        Raises a `Problem` if that OpenClaw may not be started on the state, or a runtime's error.
+        Raises a `Problem` if that OpenClaw must not start on the state, or the runtime's errors.
         """
         await asyncio.to_thread(self._finish_exchange, agent)
         state = self._state_of(agent.user_id)
@@ -143,7 +143,8 @@ class StateCopyManager:
     async def revert(self, agent: Agent, copy: StateCopy) -> None:
         """With the lock held and no container: exchange the state for the copy.
 
-        On failure, raises a `Problem`; the state is unchanged, or `prepare` completes the exchange.
+        If that fails, raises a `Problem`, and the state is unchanged or `prepare` completes the
+        exchange.
         """
         state, last = self._state_of(agent.user_id), agent.openclaw or UNRECORDED
         aside: StateCopy | None = None
@@ -169,18 +170,18 @@ class StateCopyManager:
         log.info("state reverted", user_id=agent.user_id, before=last, to=copy.version)
 
     async def _make_own(self, state: Path) -> None:
-        """Change the state's owner before it is set aside: it must not count toward the quota."""
+        """Change the state's owner before it is set aside, so that the quota does not count it."""
         try:
             await self._copies.make_own(state)
         except (OSError, CopyFailed) as error:
             log.warning("a state set aside counts toward its agent's quota", reason=str(error))
 
     async def forget(self, user_id: str) -> None:
-        """Remove the copies of a user whose state is removed. Raises `RuntimeFailed`."""
+        """Remove all copies of a user's state. Raises `RuntimeFailed`."""
         await asyncio.to_thread(self._copies.drop_all, user_id)
 
     async def run(self) -> None:
-        """Remove copies that are no longer needed, every hour until cancelled."""
+        """Remove copies that are no longer needed, hourly until cancelled."""
         while True:
             try:
                 await self.tidy()
@@ -191,8 +192,7 @@ class StateCopyManager:
     async def tidy(self) -> None:
         for user_id in await asyncio.to_thread(self._copies.users):
             agent = self._registry.find(user_id)
-            # Of a user without a record nothing has a lock, but one that is provisioned now may be
-            # copied.
+            # A user without a record has no lock, but their agent may just be provisioned.
             async with self._turn if agent is None else agent.lock:
                 await self._tidy_one(user_id)
 
@@ -213,7 +213,7 @@ class StateCopyManager:
             log.warning("copy of state not removed", folder=str(copy.folder), reason=str(error))
 
     def _finish_exchange(self, agent: Agent) -> None:
-        """If an exchange was cut short, put the copy that should be the state in its place."""
+        """Complete an interrupted exchange: put the copy in the place of the missing state."""
         state = self._state_of(agent.user_id)
         if is_folder(state):
             return

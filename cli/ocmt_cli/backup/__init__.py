@@ -7,6 +7,6 @@ and `manifest.json` (the SHA-256 of every file, and what was left out of the age
 `hostside` runs on the hosts and treats the content of agents' folders as hostile.
 
 Order: management's database, then each agent server's database, then its agents' files. A change in
-between leaves at worst state without a user, which is harmless, and never a user whose agent's
-record points at missing state.
+between can at worst leave state without a user, which is harmless, but never a user whose agent's
+state is missing.
 """

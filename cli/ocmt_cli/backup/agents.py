@@ -1,4 +1,4 @@
-"""Copies the agents of one host over one connection, each as an archive."""
+"""Copies a host's agents over one connection, each as an archive."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def fetch_agents(
 ) -> tuple[list[Part], list[LeftOut]]:
     """Back up the agents of the host's folder `place` into the backup `folder`.
 
-    An agent with more than `data_bytes` bytes of data is left out. Returns the archives, and what
-    was left out. Raises `HostFailed`, and `OSError` if this machine's disk fails.
+    Leaves out an agent with more than `data_bytes` bytes of data. Returns the archives, and what
+    was left out. Raises `HostFailed`, or `OSError` if this machine's disk fails.
     """
     parts: list[Part] = []
     left_out: list[LeftOut] = []

@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 restore_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 INCOMPLETE = 3
-"""Exit code: done, except for the listed parts of some agents."""
+"""The exit code if all is done except for the listed parts of some agents."""
 
 InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventory of servers.")]
 
@@ -67,7 +67,7 @@ def restore_command(
 
 
 def _tell(what: str, lacking: Sequence[LeftOut]) -> None:
-    """Raise `CommandFailed` with a list of what is lacking, if anything; the rest is done."""
+    """Raise `CommandFailed` with the list of missing parts, if any; the rest is done."""
     if lacking:
         lines = "\n".join(f"  {one}" for one in lacking)
         raise CommandFailed(f"{what}\n{lines}", exit_code=INCOMPLETE)

@@ -1,4 +1,4 @@
-"""The list of a backup's files, with which `restore` checks that the backup is complete."""
+"""The list of a backup's files, from which `restore` checks that the backup is complete."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from ocmt_cli.failure import CommandFailed
 
 FORMAT = 2
 _READABLE = (1, 2)
-"""Format 1 has one archive of all agents of a host, and leaves nothing out."""
+"""Format 1 has one archive with all agents of a host, and leaves nothing out."""
 _NAME = "manifest.json"
 Kind = Literal["sqlite", "postgresql", "files", "env"]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of a backup, and where it belongs on a host."""
+    """A file of a backup, and its place on a host."""
 
     file: str
     """The file's path, relative to the backup's folder."""
@@ -65,7 +65,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a backup's manifest and check its files. Raises `CommandFailed` if any is damaged."""
+    """Read a backup's manifest and check its files. Raises `CommandFailed` if any are damaged."""
     try:
         said = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         if said["format"] not in _READABLE:

@@ -1,8 +1,8 @@
 """Restores a backup: checks everything, stops the servers, then replaces their data.
 
-Each host records the restore before its data changes, and ends that record when all data is
-replaced. Nothing is deployed or rolled back on a host with such a record, so servers never run on
-data from two points in time; running the restore again completes it.
+Each host records the restore before its data changes, and removes the record when all data is
+replaced. A host with such a record refuses deploys and rollbacks, so servers never run on data from
+two points in time. Running the restore again completes it.
 """
 
 import sqlite3
@@ -51,7 +51,7 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
         _halt(manifest, sessions, say)
         for (_, role), session in sessions.items():
             session.ask("begin_restore", role, manifest.made_at, deployer_name())
-        # The settings first: they have the databases' addresses.
+        # The settings first, since they have the databases' addresses.
         for part in sorted(manifest.parts, key=lambda part: part.kind != "env"):
             if part.kind != "files":
                 say(f"{part.host}: {part.file}")
@@ -76,7 +76,7 @@ def _targets(manifest: Manifest) -> list[Target]:
 def _require_fitting(inventory: Inventory, folder: Path, manifest: Manifest, hosts: Hosts) -> None:
     """Raise `CommandFailed` unless the backup fits the hosts.
 
-    Their `.env` must have the same paths, kind of database and vault keys, and their disks the
+    Their `.env` must have the same paths, kind of database and vault keys, and their disks enough
     space.
     """
     for host, role in _targets(manifest):
@@ -125,7 +125,7 @@ def _require_same_database(
 
 
 def _places(role: Role, settings: Mapping[str, str]) -> dict[str, str]:
-    """A server's data by its settings: kind of part → path."""
+    """Kind of part → path of a server's data, by its settings."""
     if role == "mgmt":
         kind, where = database_of(dict(settings))
         return {"sqlite": where} if kind == "sqlite" else {}
@@ -143,7 +143,7 @@ def _free(remote: Host, place: str) -> int:
 
 
 def _sessions(inventory: Inventory, manifest: Manifest, stack: ExitStack) -> dict[Target, Session]:
-    """A host connection for each component to restore; its lock is held until `stack` closes."""
+    """A host connection for each component to restore; locks are held until `stack` closes."""
     sessions: dict[Target, Session] = {}
     for host, role in _targets(manifest):
         entry = inventory.host(host)
@@ -171,7 +171,7 @@ def _require_known_tables(
 
 
 def _revision(database: Path) -> str | None:
-    """The revision of management's tables in a backup; `None` if they have none."""
+    """The revision of management's tables in a backed-up database; `None` if it has none."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
             row = opened.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -181,7 +181,7 @@ def _revision(database: Path) -> str | None:
 
 
 def _agents_folders(manifest: Manifest) -> dict[str, str]:
-    """Host → its agents' folder, also for hosts without agents in the backup."""
+    """Host → its agents' folder, including hosts without agents in the backup."""
     found: dict[str, str] = {}
     for part in manifest.parts:
         if part.role == "agent" and part.kind == "sqlite":
@@ -192,7 +192,7 @@ def _agents_folders(manifest: Manifest) -> dict[str, str]:
 
 
 def _halt(manifest: Manifest, sessions: Mapping[Target, Session], say: Say) -> None:
-    """Stop the servers and agents that the backup has data of."""
+    """Stop the servers and agents whose data is in the backup."""
     agents = _agents_folders(manifest)
     for (host, role), session in sessions.items():
         say(f"{host}: {role}: stop")
@@ -251,7 +251,7 @@ def _keep_postgres(inventory: Inventory, folder: Path, part: Part, remote: Host)
 
 
 def _put_back(inventory: Inventory, folder: Path, part: Part, remote: Host) -> str:
-    """Put a part in its place. Returns where the old database is kept; empty if there was none."""
+    """Restore a part. Returns where the old database is kept; empty if there was none."""
     file = folder / part.file
     if part.kind == "env":
         # An existing .env belongs to the operator and is not replaced.

@@ -24,9 +24,9 @@ def program(step: str, place: str, *more: object) -> tuple[list[str], bytes]:
 def running(
     remote: Host, argv: Sequence[str], *, step: str, first: bytes = b""
 ) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Run a command on a host; yields its standard input, after writing `first`, and its output.
+    """Run a command on a host, and write `first` to it. Yields its standard input and output.
 
-    Raises `HostFailed` if its exit code is not 0, or the block raises `StreamEnded`.
+    Raises `HostFailed` if its exit code is not 0 or the block raises `StreamEnded`.
     """
     with tempfile.TemporaryFile() as errors:
         process = remote.popen(argv, stderr=errors)

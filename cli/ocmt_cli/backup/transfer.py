@@ -1,4 +1,4 @@
-"""Backs up the servers' data over ssh, as a deploy connects to hosts."""
+"""Backs up the servers' data over ssh."""
 
 import hashlib
 import shutil
@@ -26,7 +26,7 @@ from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.failure import CommandFailed
 
 Say = Callable[[str], None]
-# postgresql://…, with or without the servers' driver.
+# Schemes of PostgreSQL's address; a driver may follow the scheme.
 _POSTGRES = ("postgresql", "postgres")
 
 
@@ -55,7 +55,7 @@ def require_silent(remote: Host) -> None:
 
 
 def settings_of(remote: Host, path: PurePosixPath) -> tuple[str, dict[str, str]]:
-    """A server's `.env`, as text and parsed. Raises `HostFailed` when it does not exist."""
+    """A server's `.env` as text, and parsed. Raises `HostFailed` if it does not exist."""
     text = remote.run(("cat", str(path)), step="read .env", timeout_s=60).stdout
     return text, parse_settings(text)
 
@@ -66,7 +66,7 @@ def parse_settings(text: str) -> dict[str, str]:
 
 
 def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
-    """Management's database: its kind, and the SQLite file or PostgreSQL's address."""
+    """The kind of management's database, and the SQLite file or PostgreSQL's address."""
     url = settings.get("DATABASE_URL", "")
     if not url:
         return "sqlite", f"{settings['DATA_DIR']}/management.db"
@@ -77,7 +77,10 @@ def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
 
 
 def postgres_words(program: str, url: str) -> tuple[list[str], str]:
-    """A PostgreSQL program's command line, which every user can read, and the password."""
+    """A PostgreSQL program's command line, without the password, and the password.
+
+    Every user of the host can read command lines.
+    """
     parts = urlsplit(url)
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
     words = [program, f"--host={parts.hostname or unquote(query.get('host', 'localhost'))}"]
@@ -99,8 +102,8 @@ def backup(
 ) -> Manifest:
     """Copy every server's data and settings into the new folder `folder`.
 
-    An agent with more than `agent_bytes` bytes of data is left out; the manifest lists what was
-    left out. Raises `CommandFailed` for any other failure, and removes the incomplete folder.
+    Leaves out an agent with more than `agent_bytes` bytes of data; the manifest lists what was left
+    out. For any other failure, removes the incomplete folder and raises `CommandFailed`.
     """
     if folder.exists():
         raise CommandFailed(f"{folder} exists. Choose another name for the backup.")
@@ -144,7 +147,7 @@ def _back_up_management(
     else:
         argv, first = postgres_dump(where)
     part = fetch(remote, argv, folder / name, step=f"back up {name}", first=first)
-    # PostgreSQL's address contains the password, so it stays in the .env, apart from the data.
+    # PostgreSQL's address has the password, so it is only in the .env, apart from the data.
     place = where if kind == "sqlite" else ""
     env = _keep_env(inventory, host, "mgmt", folder, text)
     return [Part(name, kind, host.name, "mgmt", place, *part), env]

@@ -1,8 +1,7 @@
 """`ocmt bench NAME`: run `bench/NAME.py` of this checkout with the options that follow.
 
-Each benchmark is a script with its own options. It replaces this process, so that servers that it
-starts or forks do not have the command's modules in memory. A new file in `bench` is a new
-benchmark.
+Each benchmark is a script with its own options. It replaces this process, so that the servers that
+it starts or forks do not have the command's modules in memory. Each file in `bench` is a benchmark.
 """
 
 import ast

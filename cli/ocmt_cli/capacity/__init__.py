@@ -1,1 +1,1 @@
-"""`ocmt capacity`: how many users a machine holds, from measured figures."""
+"""`ocmt capacity`: computes how many users a machine can hold, from measured figures."""

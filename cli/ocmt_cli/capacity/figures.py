@@ -1,4 +1,4 @@
-"""An agent's memory: measured on this host, or as recorded in this release."""
+"""The memory use of an agent, measured on this host or recorded in this release."""
 
 import json
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ MEASURED = Path("bench") / "density.json"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Megabytes (10⁶ bytes) of host memory per agent: its part of `MemAvailable`, with its shim."""
+    """Megabytes (10⁶ bytes) of `MemAvailable` per agent, including its container's shim."""
 
     origin: str
-    """Where and how the figures were measured."""
+    """Where and how the figures were measured, for people."""
     swap: str
-    """Where sleeping agents' memory went: `disk`, `zram` or `none`."""
+    """Where sleeping agents' memory was moved: `disk`, `zram` or `none`."""
     awake_mb: float
     """A gateway that has never slept, after a chat."""
     woken_mb: float
-    """An agent that slept, was woken and trimmed, since memory is short on a full host."""
+    """An agent that slept, was woken and was then trimmed, as happens on a full host."""
     asleep_mb: float
     swap_mb: float
     """A sleeping agent's memory in swap."""
@@ -45,7 +45,7 @@ RECORDED = Figures(
 
 
 def figures(data: Path) -> Figures:
-    """The figures measured on this host, else the recorded ones.
+    """The figures measured on this host, or else the recorded ones.
 
     Raises `ValueError` if the measurement cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Runs `bench/simulation`, which uses the agent server's decisions, in a process of its own."""
+"""Runs `bench/simulation`, which uses the agent server's decisions, in a separate process."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from ocmt_cli.failure import CommandFailed
 
 
 def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run the simulation and return its outcome. `progress` gets a line per simulated hour.
+    """Run the simulation and return its outcome. Calls `progress` with a line per simulated hour.
 
     Raises `CommandFailed` with the program's last lines if it fails.
     """
@@ -21,7 +21,7 @@ def simulate(scenario: dict[str, Any], *, progress: Callable[[str], None]) -> di
         words, cwd=ROOT / "bench", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         last: list[str] = []
-        # Its result comes at the end and fits into a pipe's buffer.
+        # The result is written at the end and fits into the pipe's buffer.
         for line in child.stderr or ():
             last = [*last[-5:], line.rstrip()]
             progress(line.rstrip())

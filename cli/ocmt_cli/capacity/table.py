@@ -1,4 +1,4 @@
-"""How many users a machine of a given size holds, computed from measured figures."""
+"""Computes how many users a machine of a given size can hold. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from ocmt_cli.capacity.figures import Figures
 GIB = 1024**3
 SEED_SIZES = (4 * GIB, 8 * GIB, 16 * GIB)
 BUSY_TO_CALM = (0.2, 0.1)
-"""The default shares of users who are active at the same time."""
+"""The default shares of users who are active at once: the busiest and the calmest."""
 
 _RESERVE_BYTES = 700_000_000
 _RESERVE_SHARE = 0.05
@@ -17,7 +17,7 @@ RESERVE_TEXT = "0.7 GB + 5 % of RAM stay with the system, Docker and OCMT's serv
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How many users a machine holds; with hibernation, at the busiest and the calmest share."""
+    """How many users a machine holds: always on, and with hibernation at both shares."""
 
     ram_bytes: int
     always_on: int
@@ -38,7 +38,7 @@ class Row:
 def row(ram_bytes: int, *, figures: Figures, shares: tuple[float, float]) -> Row:
     """How many users a machine with `ram_bytes` of RAM holds.
 
-    `shares`: the busiest and the calmest share of users who are active at once, each from 0 to 1.
+    `shares` are the shares of users who are active at once, each from 0 to 1: `(busiest, calmest)`.
     """
     usable = max(0.0, ram_bytes * (1 - _RESERVE_SHARE) - _RESERVE_BYTES) / 1e6
     busy, calm = (users(usable, figures, share) for share in shares)
@@ -52,5 +52,5 @@ def row(ram_bytes: int, *, figures: Figures, shares: tuple[float, float]) -> Row
 
 
 def users(usable_mb: float, figures: Figures, share: float) -> int:
-    """How many users fit when `share` of them are awake and the rest asleep."""
+    """How many users fit if the share `share` of them is awake and the rest asleep."""
     return int(usable_mb / (share * figures.woken_mb + (1 - share) * figures.asleep_mb))

@@ -1,7 +1,7 @@
 """Builds a component once for all its hosts, with the wheels that it needs.
 
-Builds are cached by the digest of their sources, so an unchanged component is not built again, and
-every host gets the same bytes.
+Builds are cached by a digest of their sources, so an unchanged component is not built again and all
+hosts get the same bytes.
 """
 
 import hashlib
@@ -103,7 +103,7 @@ def _write_manifest(made: Path) -> None:
 
 
 def _wheelhouse(source: Source, role: Role, platform: Platform, builds: Path) -> Path:
-    """Download the lock's and uv's wheels for `platform`, hashes checked; reuse a download."""
+    """The folder with the lock's and uv's wheels for `platform`; downloads and checks them once."""
     lock = source.checkout / "requirements" / _LOCKS[role]
     with_uv = lock.read_text(encoding="utf-8") + _pin_of_uv(source.checkout)
     key = hashlib.sha256(with_uv.encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""`ocmt changed`: which components differ from the last deploy.
+"""`ocmt changed`: lists the components that differ from the last deploy.
 
-Each component is compared with the commit of its newest tag, of a deploy or a rollback. That stays
-correct after a push of many commits or of more than 300 files, and after a failed deploy; a list of
-the last commit's changed files does not.
+Each component is compared with the commit of its newest deploy or rollback tag. Unlike a list of
+the last commit's changed files, this is correct after a push of many commits or over 300 files, and
+after a failed deploy.
 """
 
 import json
@@ -23,8 +23,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def changed(tags: Iterable[str], *, now: str, content: Callable[[str, Role], str]) -> list[Role]:
     """The components to deploy at commit `now`, in order.
 
-    `content(commit, role)` is a digest of a component's sources, or empty for a commit that is not
-    in the checkout. That counts as changed, since a deploy of equal content does nothing.
+    `content(commit, role)` returns a digest of a component's sources; empty if the checkout lacks
+    the commit, which counts as changed, since a deploy of equal content does nothing.
     """
     last = last_deployed(tags)
     return [

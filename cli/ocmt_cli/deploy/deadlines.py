@@ -1,9 +1,9 @@
-"""How long a host may take to answer each step, before it counts as hanging."""
+"""The time limits of the steps on a host, after which the host counts as hanging."""
 
 from ocmt_cli.deploy.inventory import Policy, Role
 
 _LOGIN_S = 30.0
-"""Seconds for ssh to connect and sign in, and for the host's Python to start."""
+"""Seconds for ssh to connect and sign in and for the host's Python to start."""
 _QUICK_S = 30.0
 _COPY_S = 1800.0
 _MIGRATION_S = 6 * 3600.0
@@ -12,7 +12,7 @@ _GRACE_S = 60.0
 
 
 def deadline_s(step: str, role: Role, policy: Policy) -> float:
-    """Seconds that a host may take to answer a step, including those to connect."""
+    """The seconds within which a host must answer a step, including the connection's."""
     gate = policy.gate_timeout_s + _GRACE_S
     drain = policy.drain_s + _GRACE_S
     settle = drain + (_MIGRATION_S if role == "mgmt" else 0)

@@ -1,4 +1,4 @@
-"""The hosts and components that a command is for, and its host connections."""
+"""The hosts and components of a command, and its host connections."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """The hosts and components that a command is for; opens connections to the hosts."""
+    """The hosts and components of one command, such as a deploy. Opens sessions on the hosts."""
 
     inventory: Inventory
     roles: Sequence[Role]
@@ -45,7 +45,7 @@ class Deployer:
 
     @contextmanager
     def sessions(self) -> Iterator[dict[str, Session]]:
-        """A host connection to each target's host, by the host's name."""
+        """Host → connection, for the hosts of all targets."""
         made: dict[str, Session] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):

@@ -1,4 +1,4 @@
-"""Explains failures of ssh, sudo, rsync and a host's disk, with their remedies."""
+"""Explains failures of ssh, sudo, rsync and a host's disk, with the cure."""
 
 import json
 import re
@@ -13,7 +13,7 @@ SSH_FAILED = 255
 
 
 class HostFailed(CommandFailed):
-    """A step failed on a host; `str()` has the host, the step and the remedy."""
+    """A step failed on a host. `str()` names the host, the step and the cure."""
 
     def __init__(self, host: str, step: str, text: str) -> None:
         super().__init__(f"{host}: {step}: {text}")
@@ -23,7 +23,7 @@ class HostFailed(CommandFailed):
 
 
 class Unreachable(HostFailed):
-    """The connection failed, or ended before the answer."""
+    """The connection failed or ended before the answer."""
 
 
 class Refused(HostFailed):
@@ -36,7 +36,7 @@ def last_lines(stderr: str, count: int = 6) -> str:
 
 
 def hangs(host: str, step: str, within_s: float) -> Unreachable:
-    """The failure of a host that accepted a connection and did not answer."""
+    """The failure of a host that accepted a connection but did not answer."""
     changes = "" if _only_reads(step) else " What it does there may still complete."
     return Unreachable(
         host,
@@ -58,7 +58,7 @@ _UNCLEAN = (
     "commands. Let it print on a terminal only: put `[ -t 1 ] || return` before it in "
     "~/.bashrc and /etc/profile.d (for a ForceCommand, leave it out)."
 )
-# What a host prints in place of an answer, and its remedy. The first match counts.
+# Pattern of what a host printed instead of an answer, and the cure. The first match applies.
 _PRINTED = (
     (
         r"login as the user \W?(?P<user>[a-z_][a-z0-9_-]*)",
@@ -74,7 +74,7 @@ _PRINTED = (
 
 
 def not_ours(host: str, step: str, printed: str) -> Refused:
-    """The failure of a host that printed something other than an answer."""
+    """The failure of a host that printed something else than an answer."""
     first = next((line.strip() for line in printed.splitlines() if line.strip()), "")[:200]
     found, cure = next(
         (found, cure) for words, cure in _PRINTED if (found := re.search(words, printed, re.I))
@@ -96,7 +96,7 @@ def answer_of(host: str, step: str, printed: str) -> dict[str, Any]:
     raise not_ours(host, step, printed)
 
 
-# Pattern of standard error, class of the failure, and its remedy. The first match counts.
+# Pattern of standard error, class of the failure, and the cure. The first match applies.
 _ANYWHERE: tuple[tuple[str, type[HostFailed], str], ...] = (
     (
         r"HOST IDENTIFICATION HAS CHANGED|host key .* has changed",
@@ -194,7 +194,7 @@ _OTHERS_KEY = re.compile(r"No \S+ host key is known for (\S+) and you have")
 
 
 def explain(entry: HostEntry, policy: Policy, *, code: int, stderr: str, step: str) -> HostFailed:
-    """The failure of a command with the exit code `code`, with its remedy."""
+    """The failure of a command with the exit code `code`, with the cure."""
     port, known = entry.ssh_port, "~/.ssh/known_hosts"
     if policy.known_hosts is not None:
         known = shlex.quote(str(policy.known_hosts))

@@ -1,7 +1,7 @@
 """`ocmt.toml`, the inventory: the hosts, their roles and settings.
 
-It is validated as a whole when it is loaded, and each mistake is reported with the file, the key
-and the remedy, so that none shows up in the middle of a deploy.
+It is validated as a whole when it is loaded, so that no mistake appears in the middle of a deploy.
+Each mistake is reported with the file, the key and the cure.
 """
 
 import difflib
@@ -27,7 +27,7 @@ from ocmt_cli.deploy import firewall_allow
 from ocmt_cli.failure import CommandFailed
 
 Role = Literal["mgmt", "agent", "ui"]
-# The order of a deploy: management supports older agent servers, and the page needs both.
+# The order of a deploy: management works with older agent servers, and the page needs both.
 ORDER: tuple[Role, ...] = ("mgmt", "agent", "ui")
 DEFAULT_FILE = Path("ocmt.toml")
 
@@ -39,7 +39,7 @@ _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]
 
 
 def _plain_path(path: PurePosixPath) -> PurePosixPath:
-    # Paths pass through ssh's shell and rsync, so they must not need quoting.
+    # Paths are passed through ssh's shell and rsync, so they must not need quoting.
     if not re.fullmatch(r"/[A-Za-z0-9._/-]*", str(path)) or ".." in path.parts:
         raise ValueError("must be absolute, of letters, digits, dot, dash, underscore and slash")
     return path
@@ -56,7 +56,7 @@ Domain = Annotated[str, AfterValidator(_domain)]
 
 
 class InventoryError(CommandFailed):
-    """The inventory is invalid. `str()` has a line per mistake."""
+    """The inventory is invalid. `str()` has one line per mistake."""
 
 
 class _Table(BaseModel):
@@ -169,7 +169,7 @@ class UiSettings(_Table):
 
 
 class Policy(_Table):
-    """`[deploy]`: timeouts, and how many releases are kept."""
+    """`[deploy]`: timeouts, and the number of releases to keep."""
 
     keep_releases: Annotated[int, Field(ge=2, le=100)] = 5
     gate_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60
@@ -187,7 +187,7 @@ class Policy(_Table):
 
 
 class Pull(_Table):
-    """`[pull]`: servers that deploy by themselves (`ocmt deploy --pull`)."""
+    """`[pull]`: the settings of servers that deploy themselves (`ocmt deploy --pull`)."""
 
     source: str = ""
     """The repository's address; if empty, `ocmt setup` sets up no timer."""
@@ -259,7 +259,7 @@ class Inventory(_Table):
         return host.path(places[role])
 
     def host(self, name: str) -> HostEntry:
-        """The host of that name. Raises `InventoryError`."""
+        """The host with this name. Raises `InventoryError`."""
         if name in self.hosts:
             return self.hosts[name]
         known = ", ".join(self.hosts)
@@ -312,7 +312,7 @@ def load_inventory(file: Path = DEFAULT_FILE) -> Inventory:
 
 
 def _beside(file: Path, text: str) -> str:
-    """A path from the inventory, which is relative to its folder, made absolute."""
+    """Resolve a path from the inventory, which is relative to the inventory's folder."""
     return str(file.resolve().parent / Path(text).expanduser())
 
 

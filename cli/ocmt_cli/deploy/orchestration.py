@@ -1,4 +1,4 @@
-"""A deploy, from the preflight to the tag. The steps on a host are in `hostside`."""
+"""Runs a deploy, from the preflight to the tag. The steps on a host are in `hostside`."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ from ocmt_cli.failure import CommandFailed
 def plan(
     deployer: Deployer, source: Source, sessions: Mapping[str, Session], *, force: bool = False
 ) -> list[Step]:
-    """The steps of a deploy. Raises `CommandFailed` that lists every preflight problem."""
+    """The steps of a deploy. Raises `CommandFailed` with all problems found in the preflight."""
     return _plan(deployer, source, _facts(deployer, sessions), force=force)
 
 
@@ -70,7 +70,7 @@ def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> l
 
 
 def _regretted(role: Role, facts: Facts) -> dict[str, str]:
-    """Release → content, for the releases that were rolled back on any host of the component."""
+    """Release → content, of releases that were rolled back on any host of the component."""
     hosts = [known for (named, _), known in facts.items() if named == role]
     return {name: content for known in hosts for name, content in known["regretted"].items()}
 
@@ -87,8 +87,8 @@ def _age(source: Source, running: dict[str, Any], content: str) -> Age:
 def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = False) -> list[Step]:
     """Deploy `source` to all targets and return the steps done.
 
-    With `force`, deploy even if the commit is older or was rolled back. Raises `CommandFailed` at
-    the first failure; the remaining hosts keep their releases.
+    `force` also deploys a commit that is older or was rolled back. Raises `CommandFailed` at the
+    first failure; the remaining hosts keep their releases.
     """
     with deployer.sessions() as sessions:
         facts = _facts(deployer, sessions)
@@ -100,7 +100,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
             return steps
         _lock(sessions, steps, source)
         _finish_interrupted(deployer, sessions, steps, facts)
-        # Another deploy may have ended before the lock was taken.
+        # Another deploy may have finished before the lock was taken.
         facts = _facts(deployer, sessions)
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
@@ -129,7 +129,7 @@ def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
 
 
 def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
-    """Take the lock of every target; repeated, it keeps the host connections from timing out."""
+    """Take the lock of every target. Repeating it keeps the host connections alive."""
     for step in steps:
         sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
@@ -137,7 +137,7 @@ def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source
 def _finish_interrupted(
     deployer: Deployer, sessions: Mapping[str, Session], steps: Iterable[Step], facts: Facts
 ) -> None:
-    """Recover from a killed deployer, and finish an interrupted rollback on all its hosts."""
+    """Recover from a killed deployer, and finish an interrupted rollback on all hosts."""
     resumed = unfinished(facts)
     record_rollback(sessions, facts, resumed, "")
     moving = {(move.role, move.host) for move in resumed}
@@ -152,7 +152,7 @@ def _finish_interrupted(
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """Deploys a release to the hosts, whose locks are held."""
+    """Deploys a release to hosts whose locks are held."""
 
     deployer: Deployer
     source: Source
@@ -181,7 +181,7 @@ class _Rollout:
     def _report_difference(
         self, role: Role, release: str, steps: Sequence[Step], done: Sequence[Step]
     ) -> None:
-        """After a failure at one of several hosts, report which of them have the new release."""
+        """After a failure at one of several hosts, report which of them serve the new release."""
         new = [step.host for step in done if step.current == release]
         if new:
             old = [f"{step.host} ({step.current})" for step in steps if step.host not in new]
@@ -193,8 +193,8 @@ class _Rollout:
     def _release_of(self, steps: Sequence[Step]) -> tuple[str, str]:
         """The name and commit of a component's release.
 
-        Hosts that lack what others run get the same release, so that one rollback undoes the deploy
-        on all.
+        If other hosts already serve the content, its release is reused, so that one rollback undoes
+        the deploy on all.
         """
         lacking = [self.facts[step.role, step.host] for step in steps if step.action != "unchanged"]
         there = max(
@@ -242,7 +242,7 @@ def send_and_switch(
 ) -> None:
     """Deploy one component to one host: copy, install, migrate, start, switch, settle.
 
-    `commit` is the release's, which has the same content as `source`.
+    `commit` is the commit of the release, which has the same content as `source`.
     """
     name = session.host.name
 
@@ -288,7 +288,7 @@ def _describe(
         "contracts": contracts,
     }
     (folder / "release.json").write_text(json.dumps(meta), encoding="utf-8")
-    # With an extension, since the web servers only serve files that have one.
+    # The name has an extension, since the web servers serve only files with one.
     name = "version.txt" if role == "ui" else "VERSION"
     (folder / name).write_text(release + "\n", encoding="utf-8")
     if role == "ui":

@@ -1,7 +1,7 @@
-"""Pipes to a program on a host, where any write, flush or close may fail.
+"""Pipes to a program on a host, of which any write, flush or close may fail.
 
-A broken pipe is a return value here and not an exception: the reason is in the program's exit code
-and standard error.
+A broken pipe is a return value instead of an exception, since the reason is in the program's exit
+code and standard error.
 """
 
 import contextlib
@@ -40,9 +40,9 @@ def close(pipe: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def ended_after(process: subprocess.Popen[bytes], within_s: float) -> Iterator[threading.Event]:
-    """Kill a program that takes longer than `within_s` seconds, so that reading from it ends.
+    """Kill a program if the block takes over `within_s` seconds, so that reading from it ends.
 
-    The event is set if the program was killed.
+    The yielded event is set if the program was killed.
     """
     overdue = threading.Event()
 
@@ -60,7 +60,7 @@ def ended_after(process: subprocess.Popen[bytes], within_s: float) -> Iterator[t
 
 
 def end(process: subprocess.Popen[bytes], *, within_s: float | None = None) -> int:
-    """Close a process's pipes and wait, or kill it after `within_s`. Returns its exit code."""
+    """Close a process's pipes and wait; kill it after `within_s` seconds. Returns its exit code."""
     for pipe in pipes_of(process):
         close(pipe)
     try:

@@ -1,4 +1,4 @@
-"""The steps of a deploy, computed from the hosts' facts and the commit. Pure."""
+"""Computes the steps of a deploy from the hosts' facts and the commit. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 
 Action = Literal["deploy", "restart", "unchanged", "refused"]
 Age = Literal["newer", "older", "unknown"]
-"""The commit's age relative to the deployed one; unknown if the checkout lacks that one."""
+"""The commit's age relative to the deployed one; unknown if the checkout lacks the latter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ def decide(
     age: Age = "newer",
     force: bool = False,
 ) -> Step:
-    """The step for a component; `unchanged` if content and settings are equal and it is healthy.
+    """The step for a component: `unchanged` if it is healthy with the same content and settings.
 
-    `revisions` are the commit's migrations, in order. Without `force`, neither content that was
-    rolled back nor an older commit is deployed.
+    `revisions` are the commit's migrations, in order. Without `force`, content that was rolled back
+    and older commits are refused.
     """
     current = facts["current"]
     action: Action = "deploy"
@@ -98,7 +98,7 @@ def _of_other_content(
 
 
 def unfinished_restore(record: dict[str, Any]) -> str:
-    """Why nothing may be deployed on a host with an unfinished restore, and what to do."""
+    """Why a host with an unfinished restore refuses deploys, and what to do."""
     return (
         f"the restore of the backup of {record['backup']} is unfinished (by {record['who']}, "
         f"{record['at']}), so its data may be from two points in time; run "
@@ -115,7 +115,7 @@ def _pending(facts: dict[str, Any]) -> str:
 
 
 def _content_being_left(facts: dict[str, Any]) -> str | None:
-    """The content of the release that an unfinished rollback replaces; `None` without one."""
+    """The content of the release that an unfinished rollback replaces; `None` if there is none."""
     pending = facts["rollback"]
     return pending["content"] if pending else None
 
@@ -123,9 +123,9 @@ def _content_being_left(facts: dict[str, Any]) -> str | None:
 def problems(
     inventory: Inventory, host: HostEntry, role: Role, facts: dict[str, Any], now: float
 ) -> list[str]:
-    """The reasons not to start a deploy, each with its remedy; empty if there are none.
+    """The reasons not to start a deploy, each with the cure; empty if there are none.
 
-    `now` is this machine's time, seconds since the epoch.
+    `now` is this machine's time in seconds since the epoch.
     """
     policy = inventory.deploy
     path = inventory.component_path(host, role)
@@ -159,9 +159,9 @@ def problems(
 
 
 def may_run_on(target: dict[str, Any], contracted: Sequence[str]) -> str | None:
-    """Why a release cannot run on the tables after the migrations `contracted`; `None` if it can.
+    """Why the release `target` cannot run after the migrations `contracted`; `None` if it can.
 
-    Most migrations only add, and older releases work with the result. One that contracts
+    Most migrations only add, so older releases work with the result. A contracting migration
     (`contract = True` in its file) removes parts that older releases need.
     """
     known = set(target.get("revisions", []))

@@ -1,7 +1,7 @@
 """Packs modules to run on a host's Python, so that the host needs no installation of OCMT.
 
 The packed modules are the first bytes of the program's standard input, so both sides always have
-the same version. The rest of standard input is for the program.
+the same version. The program reads the rest.
 """
 
 import functools
@@ -9,7 +9,7 @@ import io
 import zipfile
 from importlib import resources
 
-# Runs on any Python, to report one that is too old.
+# Must run on any Python, to report one that is too old.
 _BOOT = """\
 import os, sys
 if sys.version_info < (3, 11):
@@ -22,7 +22,7 @@ from {module} import main
 main()
 """
 
-# What every program may use of `ocmt_common`, where its third-party packages are not installed.
+# Modules of `ocmt_common` that all programs may use: they need no third-party packages.
 SHARED = ("atomic_files.py", "container_names.py", "file_lock.py", "process_identity.py")
 
 
@@ -35,8 +35,8 @@ def python_argv(module: str) -> list[str]:
 def packed(*places: str) -> bytes:
     """A program's first bytes of input: the length of a zip file, and the zip file.
 
-    `places` are modules and folders below `ocmt_cli`; the packages above them are packed empty.
-    The modules of `SHARED` are always packed with them.
+    `places` are modules and folders below `ocmt_cli`, whose parent packages are packed empty. The
+    modules in `SHARED` are always included.
     """
     buffer = io.BytesIO()
     package = resources.files("ocmt_cli")

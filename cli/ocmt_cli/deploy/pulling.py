@@ -1,7 +1,7 @@
-"""`ocmt deploy --pull`: a server fetches and verifies the commit to deploy.
+"""`ocmt deploy --pull`: fetches and verifies the commit that a server deploys itself.
 
-With signers, that is the newest tag that one of them signed; without, the head of a branch that
-only goes forward. Packages are always checked against the lock's hashes (`build`).
+With signers, this is the newest tag signed by one of them; without, the head of a branch that only
+moves forward. Packages are always checked against the lock's hashes (`build`).
 """
 
 import os
@@ -20,7 +20,7 @@ _VERIFIED = "ocmt.verified"
 
 
 def pull(checkout: Path, settings: Pull) -> bool:
-    """Check out the commit to deploy. Returns whether it is a new one. Raises `CommandFailed`."""
+    """Check out the commit to deploy. Returns whether it has changed. Raises `CommandFailed`."""
     if "origin" not in git(checkout, "remote").split():
         return False
     _fetch(checkout)
@@ -36,7 +36,7 @@ def pull(checkout: Path, settings: Pull) -> bool:
 
 
 def _fetch(checkout: Path) -> None:
-    """Fetch branches and new tags. A tag that was moved at origin stays as first fetched."""
+    """Fetch branches and new tags. A tag that was moved at origin stays as it was first fetched."""
     try:
         git(checkout, "fetch", "--tags", "origin")
     except CommandFailed as failure:
@@ -48,7 +48,7 @@ def _fetch(checkout: Path) -> None:
 
 
 def start_anew(checkout: Path) -> None:
-    """Replace this process with the command of the new commit."""
+    """Replace this process with the new commit's command."""
     os.execv(str(checkout / "ocmt"), ["ocmt", "deploy", *sys.argv[2:]])
 
 
@@ -67,7 +67,10 @@ def _branch(checkout: Path, settings: Pull, here: str) -> str:
 
 
 def _signed(checkout: Path, signers: Path, pattern: str, here: str) -> str:
-    """The commit of the newest tag that a signer signed; `here` if no newer one is signed."""
+    """The commit of the newest tag that a signer has signed; `here` if there is no newer one.
+
+    Raises `CommandFailed` if no tag counts.
+    """
     # v2.0.0-rc1 comes before v2.0.0, as in Semantic Versioning.
     words = ["-c", "versionsort.suffix=-", "tag", "--list", pattern]
     names = git(checkout, *words, "--sort=-version:refname").split()
@@ -89,5 +92,5 @@ def _signed(checkout: Path, signers: Path, pattern: str, here: str) -> str:
 
 
 def _verified(checkout: Path) -> str:
-    """The last verified tag and its commit; empty if there is none."""
+    """The last verified tag and its commit as stored; empty if there is none."""
     return git(checkout, "config", "--default", "", "--get", _VERIFIED).strip()

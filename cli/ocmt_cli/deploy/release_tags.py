@@ -1,4 +1,4 @@
-"""The names of releases, and the git tags that tell which commit was deployed when.
+"""The names of releases, and the git tags that record which commit was deployed when.
 
 `deploy/COMPONENT/RELEASE` is a deploy. `rollback/COMPONENT/TIME-COMMIT` is a rollback to COMMIT,
 with its reason as the message. The newest of both names the commit that serves.
@@ -23,7 +23,7 @@ _TAG = re.compile(r"(?:deploy|rollback)/(mgmt|agent|ui)/(\d{8}T\d{6}Z)-([0-9a-f]
 
 
 def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
-    """A new release name, later than those of all releases and tags: names sort by time."""
+    """A new release name, which sorts after the names `taken`, since names sort by time."""
     stamps = [found[0] for name in taken if (found := _STAMP.match(name))]
     if stamps:
         newest = datetime.strptime(max(stamps), _STAMP_FORMAT).replace(tzinfo=UTC)
@@ -34,10 +34,10 @@ def new_release(commit: str, *, now: datetime, taken: Iterable[str]) -> str:
 def release_for(
     commit: str, hosts: Iterable[Mapping[str, Any]], *, now: datetime, taken: Sequence[str]
 ) -> str:
-    """The release's name for a deploy of `commit` to hosts with these facts.
+    """The name of the release in a deploy of `commit` to hosts with these facts.
 
-    A deploy that was interrupted, or is done component by component, keeps its name, so that one
-    rollback undoes all of it.
+    The newest name is reused to resume a deploy or to continue it with other components, so that
+    one rollback undoes all of it.
     """
     newest = max((name for name in taken if _STAMP.match(name)), default="")
     goes_on = newest.endswith(f"-{commit[:12]}")
@@ -57,7 +57,7 @@ def release_tags(checkout: Path) -> list[str]:
 
 
 def names_in(tags: Iterable[str]) -> list[str]:
-    """The parts of the tags that have the form of a release's name."""
+    """The last part of each tag, which contains a release's name or time."""
     return [tag.rpartition("/")[2] for tag in tags]
 
 
@@ -72,18 +72,18 @@ def last_deployed(tags: Iterable[str]) -> dict[str, str]:
 
 
 def tag_what_runs(report: Report, source: Source, steps: Sequence[Step]) -> None:
-    """Make the missing tags of running releases, after a deploy that was killed at its end."""
+    """Create missing tags of running releases, after a deploy that was killed at its end."""
     tags = release_tags(source.checkout)
     for role, release in dict.fromkeys((step.role, str(step.current)) for step in steps):
         if f"deploy/{role}/{release}" not in tags:
-            # The commit may be missing here, if another checkout deployed it and has its tag.
+            # Another checkout may have deployed a commit that this one lacks.
             commit = _commit(source.checkout, release)
             if commit is not None:
                 tag_release(report, source, role, release, commit)
 
 
 def tag_rollbacks(report: Report, source: Source, steps: Sequence[Step], facts: Facts) -> None:
-    """Make the missing tag of a rollback that was killed at its end."""
+    """Create the missing tag of a rollback that was killed at its end."""
     newest = last_deployed(release_tags(source.checkout))
     for role in dict.fromkeys(step.role for step in steps if step.action == "unchanged"):
         (current, *others) = {str(step.current) for step in steps if step.role == role}
@@ -98,7 +98,10 @@ def tag_release(report: Report, source: Source, role: Role, release: str, commit
 
 
 def tag_rollback(report: Report, checkout: Path, role: Role, release: str, why: str) -> None:
-    """Tag the commit of the release that serves again, with the reason; push the tag."""
+    """Tag the commit of the release that serves again, with the reason, and push the tag.
+
+    Failures are only reported.
+    """
     try:
         tags = release_tags(checkout)
     except CommandFailed as failure:
@@ -141,7 +144,7 @@ def _tag(report: Report, checkout: Path, tag: str, commit: str, message: str) ->
 
 
 def _tagger(checkout: Path) -> list[str]:
-    """git's options for an annotated tag, if git has no name and address for the user."""
+    """git's options for annotated tags if the user has no name and address in git."""
     try:
         git(checkout, "var", "GIT_COMMITTER_IDENT")
     except CommandFailed:

@@ -1,7 +1,7 @@
 """Runs commands on hosts with the system's ssh and rsync, and explains their failures.
 
 `SshHost` is another machine, `LocalHost` this one (`ocmt deploy --pull`). Commands are argument
-lists, which are quoted in one place for the remote shell.
+lists, quoted for the remote shell in one place.
 """
 
 import contextlib
@@ -48,34 +48,35 @@ class Host(Protocol):
         check: bool = True,
         timeout_s: float = 600,
     ) -> Finished:
-        """Run a command as root and wait for its end.
+        """Run a command as root and wait until it ends.
 
-        With `check`, raises `HostFailed` for an exit code other than 0.
+        Raises `HostFailed` if the host cannot be reached or, with `check`, if the exit code is not
+        0.
         """
         ...
 
     def put(self, text: str, path: PurePosixPath, *, mode: int, step: str) -> None:
-        """Write a file atomically; it has `mode` from the start."""
+        """Write a file atomically, with `mode` from the start."""
         ...
 
     def rsync(
         self, src: Path, dst: PurePosixPath, *, step: str, options: Sequence[str] = ()
     ) -> None:
-        """Copy the content of the folder `src` into the folder `dst`, which is made if missing."""
+        """Copy the contents of the folder `src` into the folder `dst`, created if missing."""
         ...
 
     def popen(self, argv: Sequence[str], *, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a command as root with pipes; `failure` explains its exit code."""
+        """Start a command as root, with pipes. `failure` explains its exit code."""
         ...
 
     def failure(self, code: int, stderr: str, step: str) -> HostFailed:
-        """The error for a command's exit code, with its remedy."""
+        """The error for a command's exit code, with the cure."""
         ...
 
     def close(self) -> None: ...
 
 
-# Writes to a file beside the target first, so that no reader sees half of it.
+# Writes to a file beside the target and renames it, so that no reader sees a partial file.
 _PUT = (
     'set -e; umask 077; d=$(dirname "$1"); mkdir -p "$d"; t=$(mktemp "$d/.put.XXXXXX"); '
     'trap \'rm -f "$t"\' EXIT; cat > "$t"; chmod "$2" "$t"; mv -f "$t" "$1"; trap - EXIT'
@@ -219,7 +220,7 @@ class SshHost(_Base):
 
 
 def open_host(entry: HostEntry, policy: Policy, *, local: bool = False) -> Host:
-    """The transport to a host, which connects on first use."""
+    """The host's transport, which connects on first use."""
     return LocalHost(entry.name) if local else SshHost(entry, policy)
 
 
@@ -229,6 +230,6 @@ def _piped(argv: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        # Not reached by the terminal's Ctrl-C, so that a step on a host completes.
+        # In its own session, so that the terminal's Ctrl-C does not interrupt a step on a host.
         start_new_session=True,
     )

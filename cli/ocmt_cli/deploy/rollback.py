@@ -1,7 +1,7 @@
 """Rolls back to an earlier release on every host that the last deploy changed.
 
-The rollback is recorded on all its hosts before any of them changes. So an interrupted one can be
-resumed by the next rollback or deploy, and is never mistaken for the state to roll back from.
+A rollback is recorded on all its hosts before any of them changes. So an interrupted rollback is
+resumed by the next rollback or deploy, and is never mistaken for a deploy to undo.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,17 +16,17 @@ from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
 
 Tag = Callable[[Role, str, str], None]
-"""Called with a component, the release that serves again, and the reason."""
+"""Tags a rollback: called with the component, the release that serves again, and the reason."""
 
 Metas = Mapping[tuple[Role, str], Mapping[str, dict[str, Any]]]
 """Target → its releases' descriptions, by name."""
 
 
 def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[Move | Stay]:
-    """Roll back to `to`, or to before the last deploy. Returns what was done for each target.
+    """Roll back to `to`, or to before the last deploy. Returns the decision for each target.
 
-    All targets are checked before the first is changed. The page is first and management last, the
-    opposite of a deploy.
+    All targets are checked before the first is changed. The order is the reverse of a deploy: the
+    page is first and management last. Raises `CommandFailed`.
     """
     with deployer.sessions() as sessions:
         for role, name in deployer.targets():
@@ -80,9 +80,9 @@ def _report_same_code(
 def record_rollback(
     sessions: Mapping[str, Session], facts: Facts, moves: Iterable[Move], why: str
 ) -> str:
-    """Record a rollback on its hosts, and return its reason.
+    """Record a rollback on its hosts. Returns its reason.
 
-    A resumed rollback keeps its reason if `why` is empty.
+    If `why` is empty, a resumed rollback keeps its reason.
     """
     reasons = [str(known["rollback"]["why"]) for known in facts.values() if known["rollback"]]
     said = why or next((reason for reason in reasons if reason), "")
@@ -94,9 +94,9 @@ def record_rollback(
 def confirm_rollback(
     deployer: Deployer, sessions: Mapping[str, Session], moves: Iterable[Move]
 ) -> None:
-    """Remove the records of a rollback that all hosts have done.
+    """Remove the records of a rollback that is done on all hosts.
 
-    A host that is unreachable keeps its record until the next rollback or deploy removes it.
+    An unreachable host keeps its record until the next rollback or deploy removes it.
     """
     for one in moves:
         try:

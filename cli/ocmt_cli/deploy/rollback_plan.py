@@ -1,8 +1,8 @@
-"""What a rollback changes, computed from the hosts' facts. Pure.
+"""Computes what a rollback changes from the hosts' facts. Pure.
 
-A rollback undoes the last deploy: the newest release that serves somewhere, on every host where it
-serves. All hosts of a component go back to one release, the previous one. A rollback that was
-interrupted is resumed instead, from what it recorded on the hosts.
+A rollback undoes the last deploy: it replaces the newest release that serves on any host, on every
+host where it serves. All hosts of a component go back to the same, previous release. An interrupted
+rollback is resumed instead, from its records on the hosts.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,9 +36,9 @@ class Stay:
 
 
 def choose(facts: Facts, wanted: str | None) -> list[Move | Stay]:
-    """A decision for each target: back to the release `wanted`, or to before the last deploy.
+    """The decision for each target: back to the release `wanted`, or to before the last deploy.
 
-    Raises `CommandFailed` if nothing can go back.
+    Raises `CommandFailed` if no target can go back.
     """
     if wanted is not None:
         return [_to(wanted, role, host, known) for (role, host), known in facts.items()]
@@ -50,7 +50,7 @@ def choose(facts: Facts, wanted: str | None) -> list[Move | Stay]:
 
 
 def unfinished(facts: Facts) -> list[Move]:
-    """The moves that an interrupted rollback has left to do; empty without one."""
+    """The remaining moves of an interrupted rollback; empty if there is none."""
     if not any(known["rollback"] for known in facts.values()):
         return []
     return [decision for decision in _decisions(facts) if isinstance(decision, Move)]
@@ -80,7 +80,7 @@ def _to(wanted: str, role: Role, host: str, known: dict[str, Any]) -> Move | Sta
 
 
 def _undone(known: Iterable[dict[str, Any]]) -> frozenset[str]:
-    """The releases to leave: those of unfinished rollbacks, else the newest one that serves."""
+    """The releases to replace: those of unfinished rollbacks, else the newest that serves."""
     known = list(known)
     pending = frozenset(one["rollback"]["from"] for one in known if one["rollback"])
     newest = max((one["current"] for one in known if one["current"]), default=None)
@@ -122,7 +122,10 @@ def _one_release(
     leaving: dict[str, dict[str, Any]],
     back: dict[str, list[str]],
 ) -> str | None:
-    """The one release that the `leaving` hosts of a component go back to; `None` without one."""
+    """The release to which all `leaving` hosts of a component go back; `None` if there is none.
+
+    Raises `CommandFailed` if they have none in common.
+    """
     recorded = [one["rollback"]["to"] for one in leaving.values() if one["rollback"]]
     if recorded:
         return str(max(recorded))

@@ -1,4 +1,4 @@
-"""`ocmt status` with an inventory: what the hosts run, and what is amiss."""
+"""`ocmt status` with an inventory: the releases and problems of the hosts."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ NOT_REACHABLE = "NOT REACHABLE"
 def show_servers(file: Path, *, as_json: bool) -> bool:
     """Show each host's releases and their health. Returns whether all is well.
 
-    A host that does not answer is shown as such, beside the others.
+    A host that does not answer is listed as unreachable.
     """
     inventory = load_inventory(file)
     in_use = [role for role in ORDER if inventory.with_role(role)]
@@ -56,7 +56,7 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
 
 
 def differences(told: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each component whose hosts should run different releases."""
+    """A line for each component whose hosts have different current releases."""
     lines = []
     for role in ORDER:
         hosts: dict[str, list[str]] = {}
@@ -71,10 +71,10 @@ def differences(told: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
-    """One component's state: healthy, drifted (another release runs than `current`) or not healthy.
+    """A component's state: healthy, drifted (another release runs than `current`) or not healthy.
 
-    An unfinished restore or rollback comes first. A degraded component serves, and reports its
-    problems.
+    An unfinished restore or rollback takes precedence. A degraded component serves, and its
+    problems are listed.
     """
     drifted = not status["settled"]
     if status["restore"]:
@@ -113,7 +113,7 @@ def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime)
 
 
 def unreachable_line(role: Role, host: str, why: str) -> dict[str, Any]:
-    """The line of a component on an unreachable host."""
+    """The line for a component on an unreachable host."""
     return {
         "component": role,
         "host": host,

@@ -1,7 +1,4 @@
-"""A host connection: sends a program to a host, and runs its steps.
-
-The program is packed into the first bytes of its standard input (`program`).
-"""
+"""A host connection: sends a program to a host (`program`), and runs steps with it."""
 
 import contextlib
 import getpass
@@ -29,7 +26,7 @@ from ocmt_cli.trust import links
 
 _PING_EVERY_S = 60.0
 _END_S = 10.0
-"""Seconds for a host to end its program; a step that still runs continues on the host."""
+"""Seconds for a host to end its program; a running step continues on the host."""
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -38,7 +35,7 @@ class Busy(HostFailed):
 
 
 def deployer_name() -> str:
-    """The person and machine that this command runs for, as the hosts record it."""
+    """The user and machine that run this command, as hosts record them."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
@@ -97,7 +94,7 @@ class Session:
             self.host.close()
 
     def disconnect(self) -> None:
-        """End the connection; the next step makes a new one."""
+        """End the connection; the next step opens a new one."""
         process, self._process = self._process, None
         if process is not None:
             end(process, within_s=_END_S)
@@ -133,7 +130,7 @@ class Session:
             try:
                 answer = answer_of(self.host.name, named, line)
             except Refused:
-                # The answer is still to come: it must not be taken for that of the next step.
+                # The pending answer must not be taken for that of the next step.
                 if self._process is not None:
                     end(self._process, within_s=0)
                 raise
@@ -142,20 +139,20 @@ class Session:
         return answer["value"]
 
     def _exchange(self, request: object, named: str, within_s: float) -> str:
-        """Send a request, and return the line that answers it."""
+        """Send a request, and return the line with its answer. Raises `HostFailed`."""
         process = self._process or self.host.popen(self._argv(), stderr=self._stderr)
         given, answers = pipes_of(process)
         with ended_after(process, within_s) as overdue:
             if self._process is None:
                 self._process = process
-                # If the host is lost already, reading the first answer reports it.
+                # If the host is already unreachable, reading the first answer reports it.
                 give(given, packed("deploy/hostside"))
-            # A lost host stays lost for this connection.
+            # A connection that has failed is not opened again.
             sent = not given.closed and give(given, json.dumps(request).encode() + b"\n")
             line = answers.readline() if sent else b""
             if line.endswith(b"\n"):
                 return line.decode(errors="replace")
-            # No answer, or a truncated one.
+            # There was no answer, or only a part of it.
             printed = line + (b"" if answers.closed else answers.read())
             code = end(process)
         if overdue.is_set():
@@ -169,6 +166,6 @@ class Session:
     def _argv(self) -> list[str]:
         python = python_argv("ocmt_cli.deploy.hostside.server")
         if self.entry.supervisor == "systemd":
-            # Not a Python in a home folder, which services cannot read (ProtectHome=).
+            # Services cannot read a Python in a home folder (ProtectHome=).
             return ["env", f"PATH={_SYSTEM_PATH}", *python]
         return python

@@ -11,8 +11,8 @@ from pathlib import Path
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.failure import CommandFailed
 
-# Exactly the files that a component is built from: a changed test or page of documentation does not
-# restart a server.
+# Only the files from which a component is built, so that a changed test or page of documentation
+# does not restart a server.
 PARTS: dict[Role, tuple[str, ...]] = {
     "mgmt": (
         "common/ocmt_common", "common/pyproject.toml", "management-server/ocmt_management",
@@ -34,7 +34,7 @@ _CONTRACT = re.compile(r"^contract = True", re.M)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A clean checkout at a commit."""
+    """A checkout without changes, at a commit."""
 
     checkout: Path
     commit: str
@@ -93,7 +93,7 @@ def read_source(checkout: Path) -> Source:
 
 
 def git(checkout: Path, *words: str) -> str:
-    """git's output. Raises `CommandFailed` with its error."""
+    """Run git and return its output. Raises `CommandFailed` with git's error."""
     command = ["git", "-C", str(checkout), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

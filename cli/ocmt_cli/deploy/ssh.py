@@ -1,8 +1,8 @@
 """ssh's command line for a host, without characters that ssh or a login shell would interpret.
 
-ssh expands `%` and `${}` in its options and splits them at spaces, and the login shell parses the
-command: csh, tcsh and fish each quote differently. So the inventory's files are linked from a
-folder with a plain path, and commands with special characters are sent encoded.
+ssh expands `%` and `${}` in its options and splits them at spaces. The login shell parses the
+command, and csh, tcsh and fish quote differently. So the inventory's files are linked from a folder
+with a plain path, and commands with special characters are sent in base64.
 """
 
 import base64
@@ -18,7 +18,7 @@ from ocmt_cli.deploy.inventory import HostEntry, Policy
 from ocmt_cli.failure import CommandFailed
 
 CONNECT_TIMEOUT_S = 10
-# A socket's path has at most 107 characters; ssh adds a hash, and for a moment 17 more.
+# A socket's path has at most 107 characters; ssh appends a hash and, temporarily, 17 more.
 _LONGEST_FOLDER = 30
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 _PLAIN_COMMAND = re.compile(r"[A-Za-z0-9 %+=:,./_@-]+")
@@ -28,7 +28,7 @@ _KNOWN, _IDENTITY = "known_hosts", "identity"
 
 
 def make_folder(entry: HostEntry, policy: Policy) -> Path:
-    """A temporary folder with links to the inventory's files for a host, and for ssh's socket.
+    """Create a temporary folder for ssh's socket, with links to the inventory's files for a host.
 
     Raises `CommandFailed` if no writable folder has a short, plain path.
     """
@@ -53,7 +53,7 @@ def make_folder(entry: HostEntry, policy: Policy) -> Path:
 
 
 def options(folder: Path, entry: HostEntry, policy: Policy) -> list[str]:
-    """The arguments of ssh, also under rsync; `folder` is from `make_folder`."""
+    """The options of ssh, also for rsync. `folder` is from `make_folder`."""
     words = [
         "-o", "BatchMode=yes",
         "-o", "StrictHostKeyChecking=yes",
@@ -75,7 +75,7 @@ def options(folder: Path, entry: HostEntry, policy: Policy) -> list[str]:
 
 
 def with_own_paths(text: str, folder: Path, entry: HostEntry, policy: Policy) -> str:
-    """ssh's output, with the inventory's paths in place of the links."""
+    """Replace the links in ssh's output with the inventory's paths."""
     text = text.replace(str(folder / _KNOWN), str(policy.known_hosts))
     return text.replace(str(folder / _IDENTITY), str(entry.identity_file))
 

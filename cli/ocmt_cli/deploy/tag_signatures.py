@@ -1,7 +1,7 @@
-"""Verifies the SSH signatures of git tags at the present time.
+"""Verifies the SSH signatures of git tags by the current time.
 
-`git verify-tag` checks whether a key was valid at the date in the tag, which its maker chooses:
-with a stolen key that has expired, a tag can be backdated.
+`git verify-tag` checks whether a key was valid at the date in the tag, which the tagger chooses: a
+tag signed with a stolen, expired key could be backdated.
 """
 
 import subprocess
@@ -16,10 +16,10 @@ _NAMESPACE = "git"
 
 
 def mistrust(checkout: Path, tag: str, signers: Path) -> str | None:
-    """Why a tag does not count; `None` if one of `signers` signed it with a key valid now."""
+    """Why a tag is not trusted; `None` if one of `signers` signed it with a key valid now."""
     try:
         kind = git(checkout, "cat-file", "-t", f"refs/tags/{tag}").strip()
-        # The signature covers the name inside, so an old tag cannot be renamed to a newer one.
+        # The signature covers the name in the tag, so an old tag cannot be renamed to a newer one.
         inside = git(checkout, "for-each-ref", "--format=%(tag)", f"refs/tags/{tag}").strip()
         git(checkout, "rev-parse", "--verify", f"refs/tags/{tag}^{{commit}}")
     except CommandFailed:

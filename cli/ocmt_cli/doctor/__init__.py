@@ -1,1 +1,1 @@
-"""`ocmt doctor`: what this machine has and lacks, with the remedy for each gap."""
+"""`ocmt doctor`: checks what this machine has and lacks, with the cure for each gap."""

@@ -1,4 +1,4 @@
-"""The checks of `ocmt doctor`: each gives what was found and the remedy."""
+"""The checks of `ocmt doctor`, each with what was found and the cure."""
 
 import platform
 import shutil

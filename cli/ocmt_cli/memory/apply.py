@@ -1,4 +1,4 @@
-"""Runs a plan's steps in order; the first failure ends it, with the remedy."""
+"""Runs a plan's steps in order, and stops at the first failure."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ _SLOWEST_S = 1800.0  # swapoff reads everything back from the disk
 
 
 def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Run the steps. Raises `CommandFailed`; the record then allows `disable` to undo them."""
+    """Run the steps. Raises `CommandFailed`; `disable` can then undo them by the record."""
     for step in plan.steps:
         say(f"  {step}")
         try:

@@ -124,7 +124,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def report(machine: Machine, made: Made | None) -> dict[str, Any]:
-    """The machine's swap, sizes in bytes. `permanent`: whether a boot sets up OCMT's swap again."""
+    """The machine's swap, in bytes. `permanent`: whether OCMT's swap is set up again at boot."""
     ours = set()
     if made is not None:
         ours = {machine.mapped_device if made.encrypted else made.file, machine.zram_device}

@@ -37,12 +37,12 @@ class Places:
 
     @property
     def unit_link(self) -> Path:
-        """The link that `systemctl enable` makes."""
+        """The link that `systemctl enable` creates."""
         return self.units / "multi-user.target.wants" / self.unit.name
 
     @property
     def zram_device(self) -> Path:
-        """The file that names OCMT's compressed device, written at every boot."""
+        """The file with the path of OCMT's compressed device, written at every boot."""
         return self.run / "ocmt-zram"
 
     @property
@@ -119,7 +119,7 @@ def look(places: Places, swap_file: Path) -> Machine:
 
 
 def _program(name: str) -> str | None:
-    # An operator's path often lacks the sbin folders.
+    # A user's PATH often lacks the sbin folders.
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
@@ -154,7 +154,7 @@ def _filesystem(mountinfo: Path, folder: Path) -> str:
 
 
 def _noted_zram(places: Places) -> str | None:
-    """The path of OCMT's compressed device; `None` if none is set up, or a reset removed it."""
+    """The path of OCMT's compressed device; `None` if it is not set up or was reset."""
     if not places.zram_device.exists():
         return None
     device = places.zram_device.read_text(encoding="ascii").strip()

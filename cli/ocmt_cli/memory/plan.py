@@ -1,7 +1,6 @@
-"""The steps of `ocmt memory enable` and `disable`, computed from the machine and the record.
+"""Computes the steps of `ocmt memory enable` and `disable` from the machine and the record. Pure.
 
-No step is run here. The steps can be shown before they run; those to repeat at boot become the
-systemd unit.
+So the steps can be shown before they run. The steps to repeat at boot become the systemd unit.
 """
 
 import shlex
@@ -33,7 +32,7 @@ _HOLDS_SWAP = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"}
 
 
 class Refused(Exception):
-    """The plan cannot work here; `str()` gives the reason and the remedy."""
+    """The plan cannot work on this machine. `str()` is the reason and the cure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,8 @@ class Wish:
 
 
 def swap_by_rule(machine: Machine) -> int:
-    """Bytes of swap on disk for this machine, in whole gigabytes; raises `Refused` below one."""
-    # A file of ours at that path will be replaced, so its space counts as free.
+    """Bytes of swap on disk for this machine, in whole gigabytes. Raises `Refused` below one."""
+    # Our own file at that path will be replaced, so its space counts as free.
     free = machine.disk_free_bytes + (machine.file_bytes or 0)
     room = min(free * (1 - _KEPT_FREE), free - _KEPT_FREE_BYTES)
     size = int(min(machine.ram_bytes * SWAP_PER_RAM, room) // GIB)
@@ -102,9 +101,9 @@ def swap_by_rule(machine: Machine) -> int:
 
 
 def plan_enable(wish: Wish, machine: Machine, made: Made | None, places: Places) -> Plan:
-    """The steps that are still missing; none when all of `wish` is set up.
+    """The steps that are still missing; none if all of `wish` is set up.
 
-    Raises `Refused` when it cannot work here, or something else was enabled before.
+    Raises `Refused` if it cannot work on this machine or another wish is enabled.
     """
     new = _to_make(wish, machine, made)
     if made is not None and not made.same_wish(new):
@@ -137,9 +136,9 @@ def plan_enable(wish: Wish, machine: Machine, made: Made | None, places: Places)
 
 
 def plan_disable(machine: Machine, made: Made | None, places: Places) -> Plan:
-    """The steps that undo `enable`; none when it was never run.
+    """The steps that undo `enable`; none if it was never run.
 
-    Raises `Refused` when the content of OCMT's swap would not fit into memory.
+    Raises `Refused` if the content of OCMT's swap does not fit into memory.
     """
     if made is None:
         return Plan("Nothing to remove: swap was not set up with `ocmt memory enable`.", ())
@@ -195,7 +194,7 @@ def boot_steps(made: Made, places: Places) -> list[Run]:
 
 
 def unit_text(steps: list[Run]) -> str:
-    # Doubled, since systemd expands single dollar and percent signs.
+    # Doubled, since systemd expands single `$` and `%`.
     lines = [
         ("ExecStart=-" if step.optional else "ExecStart=")
         + str(step).replace("%", "%%").replace("$", "$$")
@@ -226,7 +225,7 @@ def _to_make(wish: Wish, machine: Machine, made: Made | None) -> Made:
         raise Refused("zram and zswap would compress the same pages twice: choose one of them.")
     size = wish.swap_bytes
     if size is None:
-        # The computed size depends on the free disk: keep the recorded one.
+        # Keep the recorded size, since the computed one depends on the free disk space.
         size = made.file_bytes if made is not None and made.file else swap_by_rule(machine)
     if size == 0 and not wish.zram:
         raise Refused("There is nothing to do: --swap 0 needs --zram.")
@@ -322,7 +321,7 @@ def _disk_steps(made: Made, places: Places, *, first: bool, opened: bool = False
     if not made.encrypted:
         make = [Run(("mkswap", "--label", "ocmt", file))] if first else []
         return [*make, Run((*swapon, file))]
-    # The key is not stored: after a reboot the old content is unreadable, so mkswap runs each time.
+    # The key is not stored, so the old content is unreadable after a reboot: run mkswap each time.
     cipher = ("--cipher", "aes-xts-plain64", "--key-size", "512", "--key-file", "/dev/urandom")
     mapped = str(places.mapped)
     opens = Run(("cryptsetup", "open", "--type", "plain", *cipher, file, MAPPED_NAME))
@@ -334,19 +333,19 @@ def _disk_steps(made: Made, places: Places, *, first: bool, opened: bool = False
 
 
 def _zram_steps(made: Made, places: Places) -> list[Run]:
-    # The free device is known only when this runs; it is written down for `disable` and `status`.
+    # The free device is known only at run time; it is recorded for `disable` and `status`.
     script = (
         f"set -e; d=$(zramctl --find --algorithm lz4 --size {made.zram_bytes}); "
         f'echo "$d" > {shlex.quote(str(places.zram_device))}; '
         f'mkswap --label ocmt-zram "$d"; swapon --priority {_ZRAM_PRIORITY} "$d"'
     )
-    # No module to load when it is built into the kernel.
+    # There is no module to load if it is built into the kernel.
     return [Run(("modprobe", "zram"), optional=True), Run(("sh", "-c", script))]
 
 
 def _zswap_steps(settings: tuple[tuple[str, str], ...], places: Places) -> list[Run]:
     return [
-        # A kernel without this compressor keeps its current one.
+        # A kernel without this compressor keeps its current one; that is no failure.
         Run(
             ("sh", "-c", f"echo {shlex.quote(value)} > {shlex.quote(str(places.zswap / name))}"),
             optional=name == "compressor",

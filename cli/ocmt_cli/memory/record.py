@@ -1,4 +1,4 @@
-"""The record of what `ocmt memory enable` set up, so that `disable` removes exactly that."""
+"""The record of what `ocmt memory enable` has set up, so that `disable` removes exactly that."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +22,7 @@ class Made:
     """zswap's settings before `enable` changed them; `None` when it did not."""
 
     def same_wish(self, other: "Made") -> bool:
-        """Whether both were made for the same wish; zswap's earlier settings are not compared."""
+        """Whether both are for the same wish; zswap's earlier settings are not compared."""
         return replace(self, zswap_before=None) == replace(other, zswap_before=None) and (
             (self.zswap_before is None) == (other.zswap_before is None)
         )

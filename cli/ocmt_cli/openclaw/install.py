@@ -1,7 +1,7 @@
 """Installs the pinned OpenClaw from npm, atomically.
 
-npm's install scripts are off: the gateway needs none, and so no foreign code runs at install time.
-OpenClaw completes its installation at its first start, which happens here, since the tree is
+npm's install scripts are off, since the gateway needs none and they would run third-party code.
+OpenClaw completes its installation when it first starts, which is done here, since the tree is
 read-only later.
 """
 
@@ -27,7 +27,7 @@ def lock_hash() -> str:
 
 
 def is_installed(target: Path) -> bool:
-    """Whether `target` holds the complete pinned OpenClaw, whose stamp is written last."""
+    """Whether `target` has the complete pinned OpenClaw, by the stamp that is written last."""
     try:
         return (target / _STAMP).read_text() == lock_hash()
     except OSError:
@@ -37,8 +37,8 @@ def is_installed(target: Path) -> bool:
 def install_openclaw(target: Path) -> None:
     """Install the pinned version as `target/node_modules/openclaw`, if it is not there yet.
 
-    The new tree is made beside `target` and then replaces it, so that no gateway sees half a tree.
-    A concurrent call waits for the first. Needs about 700 MB and half a minute.
+    The new tree is built beside `target` and then replaces it, so that no gateway sees a partial
+    tree. A concurrent call waits for the first. Takes about 700 MB and half a minute.
     """
     if is_installed(target):
         return

@@ -1,6 +1,6 @@
 """Compiles the library that the image preloads into gateways.
 
-It keeps a gateway's heap compact, and its timers still while it is frozen (`preloaded/*.c`).
+It keeps a gateway's heap compact, and stops its timers while it is frozen (`preloaded/*.c`).
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""The changes of a plan of `ocmt setup`, each with its steps."""
+"""The changes in a plan of `ocmt setup`, each with its steps."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Write:
     replaces: bool = False
     """Whether the host has a file with another text."""
     only_new: bool = False
-    """Whether to fail if the host has the file by now."""
+    """Whether to fail if the host has the file when it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class Install:
     test: tuple[str, ...]
     """The command that tests the configuration, with exit code 0 if it is valid; may be empty."""
     must_print: str
-    """Output of the test that shows that the site is included; may be empty."""
+    """Output of the test that proves that the site is included; may be empty."""
     conflicts: tuple[str, ...]
-    """Warnings of the test that show a conflict with another site."""
+    """Warnings of the test that mean a conflict with another site."""
     service: str
     """The unit to reload; may be empty."""
     cure: str
-    """The remedy when the test fails."""
+    """The cure if the test fails."""
 
 
 Step = Run | Write | Install
@@ -54,7 +54,7 @@ Step = Run | Write | Install
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A line of the plan; without steps, a remark."""
+    """A line of the plan. A change without steps is a remark."""
 
     what: str
     steps: tuple[Step, ...] = ()
@@ -75,7 +75,7 @@ def is_done(changes: Sequence[Change]) -> bool:
 def write_if_different(
     facts: HostFacts, path: PurePosixPath, text: str, mode: int, *, group: str = ""
 ) -> Write | None:
-    """The write, or `None` when the host has the same file, with `group` as its group if given."""
+    """The write; `None` if the host's file is the same, including its group if `group` is given."""
     found = facts.paths.get(str(path))
     same = found is not None and found.sha256 == hashlib.sha256(text.encode()).hexdigest()
     if found is not None and same and found.mode == mode and group in ("", found.group):

@@ -1,4 +1,4 @@
-"""`ocmt setup HOST`: plan and make the changes that prepare a host for deploys."""
+"""`ocmt setup HOST`: plans and makes the changes that prepare a host for deploys."""
 
 import base64
 import contextlib
@@ -36,7 +36,8 @@ from ocmt_cli.trust.links import tls_roles
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _TOKEN = re.compile(r"^(?:AGENT_)?AUTH_TOKEN=(\S+)$", re.M)
-# By a link, which replaces nothing: the facts are minutes old, and lost secrets are not restored.
+# Written by a link, which replaces no file: the facts are minutes old, and an overwritten secret
+# would be lost.
 _WRITE_NEW = (
     'set -e; umask 077; t=$(mktemp "$(dirname "$1")/.put.XXXXXX"); trap \'rm -f "$t"\' EXIT; '
     'cat > "$t"; chmod "$2" "$t"; sync "$t"; ln -T -- "$t" "$1" || { '
@@ -118,9 +119,9 @@ def _plan(
 
 
 def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host) -> str:
-    """The token that management and agent server share on one machine: theirs, or a new one.
+    """The token that management and agent server share on one machine: the existing or a new one.
 
-    It is passed between servers through this process, which does not store it.
+    It passes through this process, which does not store it.
     """
     missing = [role for role in host.roles if role != "ui"]
     paths = {role: str(inventory.component_path(host, role) / ".env") for role in missing}

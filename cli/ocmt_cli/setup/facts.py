@@ -1,4 +1,4 @@
-"""The facts of a host, read in one call; the plan is computed from them alone."""
+"""The facts of a host, read in one call, from which alone the plan is computed."""
 
 import json
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class HostFacts:
     swap: bool
     """Whether the host has swap on a disk."""
     listening: tuple[Listening, ...]
-    """Ports that other machines reach unless a firewall blocks them."""
+    """Ports that other machines can reach unless a firewall blocks them."""
     time: float
     """The host's clock, in seconds since 1970."""
     ssh_port: int | None
@@ -64,7 +64,7 @@ class HostFacts:
     firewall_loaded: bool
     """Whether the kernel has OCMT's rules, or older ones of OCMT."""
     stale_units: bool
-    """Whether a unit's file changed since systemd read it."""
+    """Whether a unit's file has changed since systemd read it."""
 
 
 def gather(
@@ -77,7 +77,7 @@ def gather(
     texts: Sequence[PurePosixPath],
     keys: PurePosixPath,
 ) -> HostFacts:
-    """Read the facts. Raises `CommandFailed` when the host is unreachable or lacks Python."""
+    """Read the facts. Raises `CommandFailed` if the host is unreachable or lacks Python."""
     asked = json.dumps(
         {
             "packages": list(packages),

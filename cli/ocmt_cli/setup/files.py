@@ -1,4 +1,4 @@
-"""The text of files on a host, from templates and the inventory. Reads only the templates."""
+"""The texts of files on a host, from templates and the inventory. Reads only the templates."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ from ocmt_cli.trust import links
 
 TEMPLATES = ROOT / "deploy"
 _HOLE = re.compile(r"@([A-Z_]+)@")
-# In addition to the deploy's own timeouts, before systemd kills a server.
+# Added to the deploy's own timeouts before systemd kills a server.
 _GRACE_S = 15
 CHALLENGES = PurePosixPath("/var/www/acme")
 """The web root from which nginx serves certbot's challenges."""
@@ -41,7 +41,7 @@ def content_security_policy(inventory: Inventory) -> str:
 
 
 def management_url(inventory: Inventory, host: HostEntry) -> str:
-    """Where this host's front reaches the management server. Raises `CommandFailed`."""
+    """The management server's address for this host's front. Raises `CommandFailed`."""
     if "mgmt" in host.roles:
         return f"http://127.0.0.1:{inventory.mgmt.port}"
     if inventory.mgmt.domain:
@@ -136,8 +136,8 @@ def caddyfile(inventory: Inventory, host: HostEntry) -> str:
 def _other_fronts(inventory: Inventory) -> list[str]:
     """Addresses of hosts that serve the page and forward other requests to management's front.
 
-    That front trusts them for the client's address; otherwise all their users would share one
-    address and its limit of sign-ins. Raises `CommandFailed` for a host with a name as its address.
+    That front accepts the client's address from them; otherwise all their users would share one
+    address and its rate limit. Raises `CommandFailed` if a host's address is a name.
     """
     return [str(ip_address(one)) for one in inventory.with_role("ui") if "mgmt" not in one.roles]
 
@@ -195,7 +195,7 @@ def nginx_conf(inventory: Inventory, host: HostEntry, *, certified: bool) -> str
     )
 
 
-# Paused agents' memory goes to compressed RAM first, then to the disk.
+# Paused agents' memory is swapped to compressed RAM first, then to the disk.
 ZRAM = """\
 ALGO=zstd
 PERCENT=50

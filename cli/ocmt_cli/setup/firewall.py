@@ -1,4 +1,4 @@
-"""The host's nftables rules, from the inventory and the host's own resolvers. Pure."""
+"""The host's nftables rules, from the inventory and the host's DNS servers. Pure."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from ocmt_cli.trust import links
 AGENTS_BRIDGE = "ocmt0"
 """The bridge that the agent server creates for its containers; a test compares the names."""
 TOOLS_BRIDGE = "ocmt1"
-"""The bridge of tool servers, which may not reach the relay either."""
+"""The bridge of tool servers, which may not even reach the relay."""
 _BRIDGES = f"{{ {AGENTS_BRIDGE}, {TOOLS_BRIDGE} }}"
 
-# Addresses outside of the public internet (IANA's special-purpose registries), and those of clouds'
-# metadata services, which give out credentials.
+# Addresses outside of the public internet (IANA's special-purpose registries), and clouds' metadata
+# services, which hand out credentials.
 _NOT_PUBLIC = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -72,11 +72,11 @@ ExecStopPost=-/usr/sbin/nft -f /etc/ocmt/firewall.nft
 def firewall(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) -> str:
     """OCMT's own nftables table; other tables, such as Docker's, are not changed.
 
-    From outside, only `openings` are allowed. On this host, agents reach only the relay, and tool
-    servers nothing. Elsewhere, both reach the public internet, and port 53 of `resolvers`, the
-    host's DNS servers.
+    From outside, only `openings` are allowed. On this host, agents can reach only the relay, and
+    tool servers nothing. Elsewhere, both can reach the public internet and port 53 of `resolvers`,
+    the host's DNS servers.
 
-    Raises `CommandFailed` when a rule needs a host's address and the inventory has a name.
+    Raises `CommandFailed` if a rule needs a host's IP address and the inventory has a name.
     """
     rules: list[str] = []
     forward = ""
@@ -107,11 +107,10 @@ table inet ocmt {{
 
 
 def openings(inventory: Inventory, host: HostEntry) -> list[Allowed]:
-    """The connections that are let in from outside.
+    """The connections allowed from outside.
 
-    They are ssh, the front, those of `[firewall] allow`, and those to the TLS ports of management
-    and agent server from each other's hosts. Raises `CommandFailed` for such a host without an
-    address.
+    These are ssh, the front, `[firewall] allow`, and the TLS ports of management and agent server
+    for each other's hosts. Raises `CommandFailed` if such a host's address is a name.
     """
     found = [port(host.ssh_port, "tcp")]
     if {"mgmt", "ui"} & set(host.roles):
@@ -136,7 +135,7 @@ def _from(other: HostEntry, number: int) -> Allowed:
 def shut(
     listening: Sequence[Listening], *, inventory: Inventory, host: HostEntry
 ) -> list[Listening]:
-    """Listeners of other programs that the firewall blocks."""
+    """The listeners of other programs that the firewall would block."""
     known = [*_DHCP, *openings(inventory, host)]
     if "mgmt" in host.roles:
         known.append(port(inventory.mgmt.port, "tcp"))
@@ -158,11 +157,11 @@ def _forward(inventory: Inventory, host: HostEntry, resolvers: Sequence[str]) ->
     """The chain for packets between containers and other machines."""
     rules = []
     for resolver in (ipaddress.ip_address(one.partition("%")[0]) for one in resolvers):
-        # The engine itself queries a resolver on loopback, from outside the container.
+        # The engine, outside of the container, queries a resolver on loopback.
         if not resolver.is_loopback:
             to = f"{_family(resolver)} daddr {resolver}"
             rules.append(f"{to} meta l4proto {{ tcp, udp }} th dport 53 accept")
-    # Management on another host lets this host in, and its containers' packets bear its address.
+    # Management on another host accepts this host, and its containers' packets have its address.
     for other in _others(inventory, host, "mgmt"):
         address = ip_address(other)
         rules.append(f"{_family(address)} daddr {address} tcp dport {inventory.mgmt.tls_port} drop")

@@ -14,7 +14,7 @@ NGINX_SITE = PurePosixPath("/etc/nginx/conf.d/ocmt.conf")
 
 
 def front_of(facts: HostFacts) -> str:
-    """nginx if it is installed and Caddy is not, else Caddy: only one can have port 443."""
+    """nginx if it is installed and Caddy is not, else Caddy, since only one can have port 443."""
     return "nginx" if "nginx" in facts.packages and "caddy" not in facts.packages else "caddy"
 
 
@@ -47,7 +47,7 @@ def _caddy(
     current = facts.texts.get(str(main), "")
     imported = _imports(current, main, site)
     if current == text:
-        # The file that earlier releases of setup wrote.
+        # The file that `ocmt setup` of earlier releases wrote.
         writes.append(Write(main, f"{line}\n", 0o644, replaces=True))
     elif imported and not writes:
         return []

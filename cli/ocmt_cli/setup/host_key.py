@@ -1,6 +1,6 @@
 """A host's key, accepted once by its fingerprint.
 
-ssh itself fetches the key, so that ~/.ssh/config applies: jump hosts, aliases, proxies.
+ssh itself fetches the key, so that ~/.ssh/config applies, such as jump hosts and proxies.
 """
 
 import base64
@@ -26,7 +26,10 @@ def fingerprint(key: str) -> str:
 
 
 def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> None:
-    """Add the host to known_hosts. Raises `CommandFailed` with the fingerprint to compare."""
+    """Add the host to known_hosts, if its key has the fingerprint `accepted`.
+
+    Otherwise raises `CommandFailed` with the fingerprint to compare.
+    """
     file = inventory.deploy.known_hosts or Path.home() / ".ssh" / "known_hosts"
     look = ["ssh-keygen", "-F", _known_as(host), "-f", str(file)]
     if subprocess.run(look, capture_output=True, check=False).returncode == 0:

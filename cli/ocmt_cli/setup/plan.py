@@ -1,4 +1,4 @@
-"""The changes that bring a host to the state of the inventory. Pure: facts in, changes out."""
+"""Computes the changes that bring a host to the inventory's state from its facts. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _MAKE_SWAP = (
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """New secrets, written only to a host without any."""
+    """New secrets, written only to a host that has none."""
 
     token: str
     jwt: str
@@ -65,7 +65,7 @@ def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
-    """All paths whose facts the plan needs."""
+    """The paths whose facts the plan needs."""
     below = [_SYSTEM / name for name in files.units(inventory, host)]
     below += [FIREWALL, *(_SYSTEM / name for name in _FIREWALL_UNITS), ZRAM, SWAP_FILE]
     below += [_SYSTEM / SWAP_UNIT, PULL_INVENTORY, PULL_SIGNERS, PULL_KEY]
@@ -82,7 +82,7 @@ def asked_texts(host: HostEntry) -> list[PurePosixPath]:
 
 
 def _folders(inventory: Inventory, host: HostEntry) -> dict[PurePosixPath, int]:
-    """The folders to make: path → mode."""
+    """Path → mode of the folders to create."""
     wanted = {inventory.component_path(host, role): 0o755 for role in host.roles}
     if "agent" in host.roles:
         wanted[host.path(inventory.agent.data)] = 0o700
@@ -97,10 +97,10 @@ def plan(
     secrets: Secrets,
     public_key: str,
 ) -> list[Change]:
-    """The changes, in order; only remarks when the host is up to date.
+    """The changes in order; only remarks if the host is up to date.
 
     A host with a root folder shares its machine with others, so the machine's packages, users, swap
-    and firewall are not changed; a remark says so.
+    and firewall are left alone, with a remark. Raises `CommandFailed`.
     """
     whole = host.root == PurePosixPath("/")
     systemd = facts.systemd and host.supervisor == "systemd" and whole
@@ -123,7 +123,7 @@ def plan(
         changes += _pull(facts, inventory=inventory, host=host)
     changes += _units(facts, inventory=inventory, host=host, systemd=systemd)
     changes += front.front(facts, inventory=inventory, host=host, systemd=systemd)
-    # Last: if a rule blocks the operator, the rest is complete.
+    # Last, so that the rest is complete if a rule blocks the operator.
     changes += _firewall(facts, inventory=inventory, host=host, systemd=systemd)
     if not systemd:
         changes.append(Change("enabling units: skipped, since this host does not run systemd"))
@@ -157,11 +157,11 @@ def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list
 
 
 def _memory(facts: HostFacts) -> list[Change]:
-    """The changes for zram, and for a swap file as large as the memory but at most 32 GB."""
+    """The changes for zram and for a swap file of the memory's size, at most 32 GB."""
     changes: list[Change] = []
     there, wanted = (_settings(text) for text in (facts.texts.get(str(ZRAM), ""), files.ZRAM))
     if not there:
-        # No file, or the package's with all settings commented out.
+        # There is no file, or the package's, with all settings commented out.
         replaces = str(ZRAM) in facts.paths
         restart = (Run(("systemctl", "restart", "zramswap.service")),) if facts.systemd else ()
         write = Write(ZRAM, files.ZRAM, 0o644, replaces)
@@ -180,7 +180,7 @@ def _memory(facts: HostFacts) -> list[Change]:
     if not has_file:
         size = min(facts.memory_mb, 32 * 1024)
         make = Run(("sh", "-c", _MAKE_SWAP, "sh", str(SWAP_FILE), f"{size}M"))
-        # The unit first: a file without it is not OCMT's.
+        # The unit first, since a swap file without it is not OCMT's.
         steps = (make,) if unit is None else (unit, make)
         changes.append(Change(f"swap of {size} MB in {SWAP_FILE}", steps))
     if facts.systemd and SWAP_UNIT not in facts.units:
@@ -189,13 +189,13 @@ def _memory(facts: HostFacts) -> list[Change]:
 
 
 def _settings(text: str) -> set[str]:
-    """The lines of a settings file without comments."""
+    """The lines of a settings file, without comments."""
     lines = {line.strip() for line in text.splitlines()}
     return {line for line in lines if line and not line.startswith("#")}
 
 
 def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Change]:
-    # The operator may have put options, such as from=, before the key.
+    # The operator may have added options such as from= before the key.
     known = {word for line in facts.keys if not line.startswith("#") for word in line.split()}
     if not public_key or set(public_key.split()[1:2]) & known:
         return []
@@ -217,7 +217,7 @@ def _access(facts: HostFacts, *, host: HostEntry, public_key: str) -> list[Chang
 def _env_files(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, secrets: Secrets
 ) -> list[Change]:
-    """Write missing `.env` files; existing ones belong to the operator."""
+    """The changes that write missing `.env` files; existing ones belong to the operator."""
     changes: list[Change] = []
     for role in host.roles:
         path = inventory.component_path(host, role) / ".env"
@@ -239,7 +239,7 @@ def _env_files(
 
 
 def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Change]:
-    """A checkout on the server, and the inventory and signers for its timer."""
+    """The changes for `ocmt deploy --pull`: a checkout, its inventory, its signers, and a timer."""
     settings = inventory.pull
     text = inventory.file.read_text(encoding="utf-8")
     key, checkout = host.path(PULL_KEY), host.path(settings.checkout)
@@ -271,7 +271,7 @@ def _pull(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list[Ch
 
 
 def _for_pulling(inventory: str) -> str:
-    """The inventory for the server, where the signers' file is beside it."""
+    """The inventory's text for the server, on which the signers' file is beside it."""
     return re.sub(r"^signers *=.*$", f'signers = "{PULL_SIGNERS.name}"', inventory, flags=re.M)
 
 
@@ -312,8 +312,8 @@ def _firewall(
     ]
     steps: list[Step] = []
     if systemd and (rules is not None or not facts.firewall_loaded):
-        # Before they are written: after a failure the next setup loads them again, and rules that
-        # block the operator are gone after a reboot.
+        # Loaded before they are written: if loading fails, the next setup repeats it, and rules
+        # that block the operator are gone after a reboot.
         steps += [Run(("nft", *check, "-f", "-"), text) for check in (("-c",), ())]
     steps += [*([rules] if rules is not None else []), *units]
     if units and systemd:
@@ -329,7 +329,7 @@ def _firewall(
 def _let_in_and_shut(
     facts: HostFacts, *, inventory: Inventory, host: HostEntry, loaded: bool
 ) -> str:
-    """The rules' effect as text. Raises `CommandFailed` if they would block ssh."""
+    """Describe the rules' effect. Raises `CommandFailed` if they would block ssh."""
     let_in = f"allow only {', '.join(map(str, openings(inventory, host)))}"
     closed = shut(facts.listening, inventory=inventory, host=host) if loaded else []
     if not closed:

@@ -1,4 +1,4 @@
-"""Certificates on a host: the files that `ocmt setup` writes, its refusals and remarks."""
+"""Certificates on a host: the files that `ocmt setup` writes, checks, and remarks."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,10 @@ def changes(
     host: HostEntry,
     texts: Mapping[Role, Mapping[str, str]],
 ) -> Iterator[Change]:
-    """Write TLS_DIR, which running servers read again. Its files get the folder's group."""
+    """The changes that write TLS_DIR, which running servers read again.
+
+    The files get the folder's group.
+    """
     for role, files in texts.items():
         folder = _folder(inventory, host, role)
         runs_as_another = role == "mgmt" and host.supervisor == "systemd"
@@ -57,8 +60,8 @@ def files_for(
 ) -> dict[str, str]:
     """Name → text of the files in a server's TLS_DIR.
 
-    After a renewal that was cut short, the agent server may accept only one of the two tokens, so
-    management keeps the one that it sends.
+    After an interrupted renewal, the agent server may accept only one of the two tokens, so
+    management keeps the token that it sends.
     """
     files = trust.files(host, role)
     found = facts.paths.get(str(_folder(inventory, host, role) / TOKENS_FILE))
@@ -72,7 +75,7 @@ def files_for(
 def refuse_another_ca(
     inventory: Inventory, host: HostEntry, facts: HostFacts, trust: TrustFolder
 ) -> None:
-    """Raise `CommandFailed` if the host has another CA, since it would trust no other host."""
+    """Raise `CommandFailed` if the host has another CA: it would trust no host with ours."""
     ours = hashlib.sha256(trust.authority.certificate.encode()).hexdigest()
     for role in links.tls_roles(inventory, host):
         file = _folder(inventory, host, role) / CA_FILE
@@ -88,7 +91,7 @@ def refuse_another_ca(
 def missing_settings(
     inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host
 ) -> Iterator[Change]:
-    """Remarks about settings that the operator has to add to an existing `.env`."""
+    """Remarks on settings that the operator has to add to an existing `.env`."""
     for role in links.tls_roles(inventory, host):
         env = inventory.component_path(host, role) / ".env"
         if str(env) not in facts.paths:

@@ -40,7 +40,7 @@ class Check:
 
 def static_checks() -> tuple[Check, ...]:
     return (
-        # The slowest first: they run two at a time.
+        # The slowest first, since two run at a time.
         Check("mypy", (str(_BIN / "mypy"), *_PYTHON)),
         _page_check("eslint", "eslint/bin/eslint.js", "--max-warnings", "0", "."),
         Check("ruff check", (str(_BIN / "ruff"), "check", "--quiet", ".")),
@@ -60,7 +60,7 @@ def _page_check(name: str, program: str, *arguments: str) -> Check:
 
 
 def run_checks(checks: Sequence[Check]) -> list[Step]:
-    """Run the checks; the output of failed ones is shown."""
+    """Run the checks, and show the output of those that fail."""
     one_at_a_time = Lock()
 
     def run(check: Check) -> Step:

@@ -24,9 +24,9 @@ from ocmt_cli.testing.speed import slowness
 from ocmt_cli.testing.tiers import DEFAULT_TIERS, TIERS
 from ocmt_cli.up.page import install_page_tools
 
-# A file's tests run on one worker, for the fixtures they share. Files start in the order of
-# testpaths: in pytest-xdist's, by number of tests, the few tests that take minutes would start
-# last. One worker more than cores: these tests wait for servers for about half of their time.
+# A file's tests run on one worker, since they share fixtures. Files start in the order of
+# testpaths: in pytest-xdist's order, by number of tests, the few tests that take minutes would
+# start last. There is one worker more than cores, since tests wait for servers half of the time.
 _SEVERAL_PROCESSES = (
     f"--numprocesses={min(4, len(os.sched_getaffinity(0)) + 1)}",
     "--dist=loadfile",
@@ -87,7 +87,7 @@ def _run(tiers: Sequence[str], arguments: Sequence[str]) -> Report:
         if TIERS["docker"].obstacle() is None and not {"docker", "e2e", "nightly"}.isdisjoint(
             tiers
         ):
-            # Here, so that its time does not count as that of the first test that needs it.
+            # Installed here, so that its time does not count for the first test that needs it.
             with _timed(report, "OpenClaw image"):
                 build_image(DEFAULT_DATA / "openclaw")
         run_tiers(report, arguments, Path(folder))
@@ -114,7 +114,7 @@ def tiers_to_run(wanted: TierChoice | None) -> list[str]:
 
 
 def run_tiers(report: Report, arguments: Sequence[str], folder: Path) -> None:
-    """Run the tests of the report's tiers; those that mostly wait run in parallel.
+    """Run the tests of the report's tiers, in parallel if they mostly wait.
 
     The other tiers measure the machine's memory and use its cores, so they run one test at a time.
     """
@@ -144,9 +144,9 @@ def _pytest(report: Report, tiers: Sequence[str], arguments: Sequence[str], fold
 
 
 def _only_where(tiers: Sequence[str]) -> list[str]:
-    """Arguments that limit pytest to the tiers' own folders: importing all tests takes long.
+    """Arguments that limit pytest to the tiers' own folders, since importing all tests is slow.
 
-    Paths among pytest's arguments override them.
+    Paths in pytest's arguments override them.
     """
     folders = {
         "docker": sorted(str(place.relative_to(ROOT)) for place in ROOT.glob("*/tests/docker"))
@@ -162,7 +162,7 @@ def _to_its_end(words: Sequence[str]) -> int:
 
     On Ctrl-C, wait until it has cleaned up, then raise `KeyboardInterrupt`.
     """
-    # The tests start many Python processes, and each would compile the modules anew.
+    # Tests start many Python processes, each of which would compile the modules again.
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     interrupted = False
 

@@ -17,7 +17,7 @@ from ocmt_cli.testing.tiers import Tier
 _SLOWEST = 15
 _WORST = 10
 _LAST_LINES = 12
-"""Lines kept of each part of a failure: the traceback, and the output of test and servers."""
+"""Lines kept of each part of a failure: the traceback and the output of test and servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test with its fixtures' set-up and tear-down. `outcome`: passed, failed or skipped."""
+    """A test, including its fixtures. `outcome` is passed, failed or skipped."""
 
     name: str
     seconds: float
     outcome: str
     reason: str = ""
-    """Why it was skipped, or the end of a failed test's output."""
+    """Why the test was skipped, or the end of its output if it failed."""
 
 
 @dataclass(slots=True)
 class Report:
-    """The results of a run, added while it runs."""
+    """The results of a run, filled in as it proceeds."""
 
     tiers: Sequence[Tier]
     whole: bool = True
@@ -88,7 +88,7 @@ class Report:
         return sorted(self.cases, key=lambda case: -case.seconds)[:count]
 
     def over_budget(self) -> str | None:
-        """A sentence and the slowest tests if the tiers exceeded their budget, else `None`."""
+        """A message with the slowest tests if the tiers exceeded their budget, else `None`."""
         if not self.whole or self.seconds <= self.budget_s:
             return None
         names = " and ".join(tier.name for tier in self.tiers)
@@ -151,8 +151,8 @@ def _case_line(case: Case) -> str:
 
 
 def read_cases(junit: Path) -> Iterable[Case]:
-    """The tests in pytest's JUnit file; an error in a fixture is a failure."""
-    # Written by pytest a moment ago, so it is trusted.
+    """The tests in pytest's JUnit file; an error in a fixture counts as a failure."""
+    # The file is trusted, since pytest has just written it.
     for case in ElementTree.parse(junit).getroot().iter("testcase"):  # noqa: S314
         outcome, reason = "passed", ""
         for child in case:

@@ -1,4 +1,4 @@
-"""How slow this machine is at the moment; scales the tiers' budgets of time.
+"""Measures how slow this machine is now, to scale the tiers' time budgets.
 
 Budgets are meant to find slow tests, not slow or busy machines.
 """
@@ -16,11 +16,11 @@ for number in range(150):
 _AT_ONCE = 2
 _ROUNDS = 3
 _USUAL_S = 0.70
-"""Seconds for one round on the two slow cores that the budgets are set for."""
+"""Seconds for a round on the two slow cores for which the budgets are set."""
 
 
 def slowness() -> float:
-    """How many times longer a round takes here than `_USUAL_S`, at least 1; median of three."""
+    """The time of a round here relative to `_USUAL_S`, at least 1; the median of three."""
     taken = []
     for _ in range(_ROUNDS):
         begun = time.monotonic()

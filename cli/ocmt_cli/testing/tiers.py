@@ -1,4 +1,4 @@
-"""The test tiers: what each is for, its budget, and what a machine lacks to run it."""
+"""The test tiers: their budgets, and what a machine needs to run them."""
 
 import os
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from ocmt_cli.engine import Engine, EngineSlow
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A tier of tests. `obstacle` returns why it cannot run here and the remedy, or `None`.
+    """A tier of tests. `obstacle` returns why it cannot run here and the cure, or `None`.
 
-    `beside_others`: whether its tests may run in parallel. `budget_s`: the seconds that the whole
+    `beside_others` is whether its tests may run in parallel. `budget_s` is the time that the whole
     tier may take on two slow cores (speed.py); a longer run fails.
     """
 

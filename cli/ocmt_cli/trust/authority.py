@@ -1,4 +1,4 @@
-"""Makes the CA and the hosts' certificates. Pure but for randomness: texts in, texts out."""
+"""Creates the CA and the hosts' certificates, as texts. Pure except for randomness."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Authority:
 
 
 def why_unusable(authority: Authority, now: datetime) -> str:
-    """What is wrong with a CA that was read from files; "" if it can issue certificates."""
+    """Why a CA that was read from files cannot issue certificates; "" if it can."""
     try:
         key = _private(authority.key)
         certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
@@ -65,7 +65,7 @@ def new_authority(now: datetime) -> Authority:
 def issue(
     authority: Authority, *, host: str, address: str, roles: Sequence[str], now: datetime
 ) -> str:
-    """A new key and its certificate, for servers and clients, with the host's name and address."""
+    """A new key and certificate (PEM) for the host's name and address, as server and client."""
     signer = _private(authority.key)
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
     key = ec.generate_private_key(_CURVE)
@@ -86,7 +86,7 @@ def issue(
 
 
 def is_valid_at(there: datetime, *, made: datetime) -> bool:
-    """Whether a certificate made at `made` is valid where the clock shows `there`."""
+    """Whether a certificate created at `made` is valid on a host whose clock shows `there`."""
     return made - _SKEW <= there < made + LIFE
 
 
@@ -95,7 +95,7 @@ def needs_issuing(
 ) -> bool:
     """Whether a host needs a new key and certificate.
 
-    That is so if they are missing, damaged, valid for too short a time, or not for this host.
+    It does if they are missing, damaged, about to expire, or not for this host.
     """
     if text is None:
         return True
@@ -116,7 +116,7 @@ def needs_issuing(
 
 
 def ends_at(text: str) -> datetime | None:
-    """When the first certificate in a PEM text expires; `None` without one."""
+    """When the first certificate in a PEM text expires; `None` if it has none."""
     try:
         return x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc
     except ValueError:

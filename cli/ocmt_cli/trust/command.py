@@ -52,7 +52,7 @@ def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
             session = Session(open_host(host, servers.deploy), host, servers)
             stack.callback(session.close)
             for role in tls_roles(servers, host):
-                # Also against a deploy, and a renewal from another machine.
+                # Also excludes a deploy and a renewal from another machine.
                 session.lock(role, what="renew")
                 refuse_another_clock(host, session.ask("facts", role)["time"], now)
                 targets.append(OverSsh(servers, host, role, session))

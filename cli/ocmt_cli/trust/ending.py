@@ -15,7 +15,7 @@ def has_ended(text: str, now: datetime) -> bool:
 
 
 def warning(text: str, now: datetime) -> str:
-    """A sentence with the remedy for an expiring certificate (PEM); "" for any other."""
+    """A sentence with the cure for an expiring certificate (PEM); "" for any other."""
     end = ends_at(text)
     if end is None or now < end - NEAR_END:
         return ""
@@ -24,7 +24,7 @@ def warning(text: str, now: datetime) -> str:
 
 
 def in_folder(folder: Path) -> dict[str, str]:
-    """Host → key and certificate, from the operator's folder of the CA."""
+    """Host → key and certificate, from the operator's CA folder."""
     found = {}
     for file in sorted(folder.glob("*.pem")):
         if file.name == CA_FILE:

@@ -33,7 +33,7 @@ _RESTORE = (
 
 @dataclass(frozen=True, slots=True)
 class TrustFolder:
-    """The folder's content in memory; `saved` writes what is new."""
+    """The folder's content in memory. `saved` writes new files."""
 
     path: Path
     authority: Authority
@@ -42,7 +42,7 @@ class TrustFolder:
     """Name → text of the files to write."""
 
     def certificate(self, host: str) -> str | None:
-        """A host's key and certificate."""
+        """A host's key and certificate; `None` if there is none."""
         if (fresh := self.unsaved.get(f"{host}.pem")) is not None:
             return fresh
         return _text(self.path / f"{host}.pem")
@@ -98,7 +98,7 @@ def trust_path(inventory: Inventory) -> Path:
 
 @contextmanager
 def locked(inventory: Inventory) -> Iterator[None]:
-    """Lock the folder: one command at a time changes it and the copies of its files on hosts."""
+    """Lock the folder, so that one command at a time changes it and its files' copies on hosts."""
     path = trust_path(inventory)
     with _held(path):
         try:
@@ -122,7 +122,7 @@ def _held(path: Path) -> FileLock:
 
 
 def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
-    """Read the folder, or make a new, unsaved CA. Raises `CommandFailed`."""
+    """Read the folder, or create a new CA without saving it. Raises `CommandFailed`."""
     path = trust_path(inventory)
     key, certificate, tokens = (_text(path / name) for name in (_KEY_FILE, CA_FILE, TOKENS_FILE))
     if key is None and certificate is None and tokens is None:
@@ -147,7 +147,7 @@ def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
 
 
 def refuse_another_clock(host: HostEntry, time_there: float, now: datetime) -> None:
-    """Raise `CommandFailed` if a certificate made now is not valid by the host's clock."""
+    """Raise `CommandFailed` if a certificate created now is not valid by the host's clock."""
     there = datetime.fromtimestamp(time_there, UTC)
     if not authority.is_valid_at(there, made=now):
         raise CommandFailed(

@@ -1,4 +1,4 @@
-"""Which hosts of an inventory connect to each other, and at which addresses. Pure."""
+"""Decides which hosts of an inventory connect to each other, and at which addresses. Pure."""
 
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 
@@ -7,7 +7,7 @@ TLS_FOLDER = "tls"
 
 
 def is_one_machine(one: HostEntry, other: HostEntry) -> bool:
-    """Whether two hosts share loopback: one host, or several root folders of one machine."""
+    """Whether two hosts share a loopback interface, as root folders of one machine do."""
     return one.name == other.name or (one.address == other.address and one.root != other.root)
 
 
@@ -44,7 +44,7 @@ def agents_management_url(inventory: Inventory, host: HostEntry) -> str:
 
 
 def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
-    """The lines of a server's `.env` about the server on another host; none on one machine."""
+    """The lines of a server's `.env` for a server on another host; none on a single machine."""
     if role not in tls_roles(inventory, host):
         return []
     folder = inventory.component_path(host, role) / TLS_FOLDER
@@ -64,7 +64,7 @@ def listener(inventory: Inventory, host: HostEntry, role: Role) -> str | None:
 
 
 def _every_address(host: HostEntry) -> str:
-    """The wildcard address: behind a provider's NAT the host lacks the inventory's address."""
+    """The wildcard address, since a host behind NAT does not have the inventory's address."""
     return "::" if ":" in host.address else "0.0.0.0"  # noqa: S104 (mutual TLS)
 
 

@@ -1,7 +1,7 @@
 """Replaces certificates and the token while the servers run, without losing requests.
 
-The order ensures that: the agent server accepts the new token beside the old one before management
-sends it, and stops accepting the old one only after it has received the new one.
+The order ensures this: the agent server accepts the new token beside the old one before management
+sends it, and rejects the old one only after it has received the new one.
 """
 
 import time
@@ -34,7 +34,7 @@ class LinkedServer(Protocol):
         ...
 
     def health(self) -> dict[str, Any] | None:
-        """The server's answer at `/health`; `None` when it is stopped."""
+        """The server's answer at `/health`; `None` if it is stopped."""
         ...
 
 
@@ -46,9 +46,9 @@ def renew(
     report: Callable[[str], None],
     within_s: float = WITHIN_S,
 ) -> TrustFolder:
-    """Renew the certificates and the token of all `servers`.
+    """Renew the certificates and the token of all `servers`. Returns the new folder.
 
-    The next renewal resumes an interrupted one. Raises `CommandFailed`.
+    Resumes an interrupted renewal. Raises `CommandFailed`.
     """
     agents = [one for one in servers if one.role == "agent"]
     management = [one for one in servers if one.role == "mgmt"]
@@ -77,7 +77,7 @@ def renew(
     for agent in agents:
         for one in management:
             if one.health() is not None:
-                # Each health request makes management send one to the agent server.
+                # Each health request makes management send a request to the agent server.
                 _wait(
                     agent,
                     lambda tls: tls["tokenInUse"] == new,
@@ -100,7 +100,10 @@ def _wait(
     within_s: float,
     nudge: Callable[[], object] = lambda: None,
 ) -> None:
-    """Wait until `done`; not for a stopped server, which reads the files when it starts."""
+    """Wait until `done`. Raises `CommandFailed` with `otherwise` after `within_s` seconds.
+
+    Does not wait for a stopped server, which reads the files when it starts.
+    """
     until = time.monotonic() + within_s
     while True:
         nudge()

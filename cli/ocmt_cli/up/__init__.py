@@ -1,1 +1,1 @@
-"""`ocmt up`: prepare, start both servers, keep them running, and stop all of it at the end."""
+"""`ocmt up`: prepares, starts both servers, keeps them running, and finally stops everything."""

@@ -1,6 +1,6 @@
-"""The background supervisor. `ocmt up --detach` starts it and passes its lock on.
+"""The background supervisor, which `ocmt up --detach` starts and passes its lock to.
 
-It reports the start's outcome as one JSON line on `--report-fd`, then runs without its parent.
+It reports the outcome of the start as one JSON line on `--report-fd`, then runs without its parent.
 """
 
 import argparse

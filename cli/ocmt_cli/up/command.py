@@ -56,7 +56,7 @@ def up(
         return
     say(f"Data folder: {folder.root}")
     _clear_away(folder)
-    # Written before preparing, so that `down` finds its processes if this one is killed.
+    # Recorded before preparing, so that `down` finds the processes if this one is killed.
     os.environ[OWNER] = str(folder.root)
     chosen = choose_runtime(runtime.value, data=folder.root)
     write_record(folder.root, Record("preparing", port, chosen).mine())
@@ -127,7 +127,10 @@ def _already_running(data: DataFolder, *, detach: bool) -> None:
 
 
 def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime: str) -> None:
-    """Start the supervisor in a session of its own, and wait until it reports healthy servers."""
+    """Start the supervisor in a new session, and wait until it reports healthy servers.
+
+    Raises `CommandFailed`.
+    """
     reading, writing = os.pipe()
     words = (
         sys.executable, "-m", "ocmt_cli.up.background",
@@ -142,7 +145,7 @@ def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # It inherits the lock, so that no other `up` can take it in between.
+            # The supervisor inherits the lock, so that no other `up` can take it in between.
             pass_fds=(lock.fd, writing),
         )
     os.close(writing)
@@ -154,6 +157,6 @@ def _start_in_background(data: DataFolder, lock: FileLock, *, port: int, runtime
         raise CommandFailed(f"The start failed; see {data.logs / 'ocmt.log'}")
     outcome = json.loads(said)
     if "failed" in outcome:
-        # It has stopped everything, and holds the lock until it exits.
+        # The supervisor has stopped everything, but holds the lock until it exits.
         supervisor.wait()
         raise CommandFailed(outcome["failed"], exit_code=outcome["exitCode"])

@@ -1,7 +1,7 @@
 """The data folder: an installation's persistent files and its generated secrets.
 
-The two `.env` files belong to the operator and may have any setting of the servers. OCMT only adds
-missing secrets to them.
+The two `.env` files belong to the operator and may have any of the servers' settings. OCMT only
+adds missing secrets.
 """
 
 import base64
@@ -48,7 +48,7 @@ class DataFolder:
         return self.root / "logs"
 
     def setting(self, file: Path, name: str) -> str:
-        """The value of `name` in one of the `.env` files; empty when it is not set."""
+        """The value of `name` in one of the `.env` files; empty if it is not set."""
         return _settings(file).get(name, "")
 
     @property
@@ -58,7 +58,7 @@ class DataFolder:
 
 
 def open_data_folder(root: Path) -> DataFolder:
-    """Make the folder, private to its owner, and add missing secrets. Raises `CommandFailed`."""
+    """Create the folder, private to its owner, and add missing secrets. Raises `CommandFailed`."""
     data = DataFolder(root.resolve())
     with explained(data.root):
         for folder in (data.root, data.management, data.agent, data.logs):
@@ -88,7 +88,7 @@ def _settings(file: Path) -> dict[str, str]:
 
 
 def _complete(file: Path, generated: dict[str, str]) -> None:
-    """Append missing settings, atomically, and never readable by others."""
+    """Append missing settings to a file atomically; it is never readable by others."""
     present = _settings(file)
     missing = [f"{name}={value}\n" for name, value in generated.items() if not present.get(name)]
     if not missing:

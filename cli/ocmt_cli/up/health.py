@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-# An empty context: it is never used, and reading the machine's certificates takes long.
+# An empty context, since it is not used and loading the system's certificates is slow.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _TIMEOUT_S = 5
 

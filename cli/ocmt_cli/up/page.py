@@ -1,6 +1,6 @@
 """Builds the page, unless its sources have not changed since the last build.
 
-A lock on the page's folder lets one process at a time build in a checkout.
+A lock on the page's folder ensures that only one process builds in a checkout at a time.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from ocmt_cli.node import npm_program, run_node
 
 _UI = ROOT / "user-ui"
 _NOT_SOURCES = frozenset({"node_modules", "dist", "dist.new", "dist.old", "tests"})
-# Digests of what was installed and built, stored inside the result so that both go together.
+# Digests of the sources, stored inside the result, so that they are removed with it.
 _MODULES_STAMP = Path("node_modules/.ocmt-lock-sha256")
 _BUILD_STAMP = Path("dist/.ocmt-sources-sha256")
 
@@ -30,7 +30,7 @@ def page_is_current(ui: Path = _UI) -> bool:
 
 
 def install_page_tools(ui: Path = _UI) -> None:
-    """Run `npm ci`, unless node_modules matches the lock file."""
+    """Run `npm ci` unless node_modules matches the lock file."""
     wanted = hashlib.sha256((ui / "package-lock.json").read_bytes()).hexdigest()
     with lock(ui):
         if _read(ui / _MODULES_STAMP) == wanted:

@@ -1,4 +1,4 @@
-"""Prepares what the servers need to start; the long steps run in parallel."""
+"""Prepares what the servers need to start, with long steps in parallel."""
 
 import shutil
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from ocmt_cli.progress import run_together
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import build_page, page_is_current
 
-# OpenClaw's npm tree exists twice while it is replaced, and agents need some room to start.
+# OpenClaw's npm tree exists twice while it is being replaced, and agents need space to start.
 _OPENCLAW_NEEDS_BYTES = 2_000_000_000
 
 
 def choose_runtime(wanted: str, *, data: Path) -> str:
-    """`docker` or `process`; `auto` is Docker when its engine and image are ready."""
+    """`docker` or `process`; `auto` is Docker if its engine and image are ready."""
     if wanted == "process":
         return wanted
     # Imported here: the HTTP client takes 0.2 s, which the process runtime does not need.
@@ -41,7 +41,7 @@ def choose_runtime(wanted: str, *, data: Path) -> str:
 
 
 def prepare(data: DataFolder, *, runtime: str) -> None:
-    """Build the page and install OpenClaw or its image, each only when missing or outdated."""
+    """Build the page and install OpenClaw or its image, each only if missing or outdated."""
     steps: dict[str, Callable[[], None]] = {}
     if not page_is_current():
         steps["Building the page"] = build_page

@@ -1,7 +1,7 @@
 """Runs an installation from start to end, in the foreground or in the background.
 
-Either way, this process writes the record, supervises the servers, and stops servers and agents at
-the end.
+In both cases, this process writes the record, supervises the servers, and finally stops servers and
+agents.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ def run(
     notice: Callable[[str], None],
     ready: Callable[[], None],
 ) -> None:
-    """Run until SIGINT, SIGTERM or SIGHUP, then stop servers and agents; a second one kills.
+    """Run until SIGINT, SIGTERM or SIGHUP, then stop servers and agents; a second signal kills.
 
-    The caller holds the data folder's lock. Raises `CommandFailed` when a server cannot be kept
-    running or something could not be stopped.
+    The caller holds the data folder's lock. Raises `CommandFailed` if a server cannot be kept
+    running or a process cannot be stopped.
     """
     record = Record("starting", port, runtime).mine()
     try:
@@ -54,7 +54,7 @@ async def _supervise(
     current = record
 
     def tell(text: str) -> None:
-        # A log on a full disk, or a closed terminal, must not end the supervisor.
+        # A log on a full disk or a closed terminal must not end the supervisor.
         with suppress(OSError):
             notice(text)
 

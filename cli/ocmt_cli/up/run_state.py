@@ -1,6 +1,6 @@
-"""Which process runs a data folder: a lock, and a record of the last run beside it.
+"""The process that runs a data folder: its lock, and a record of the last run beside it.
 
-The kernel releases the lock when its holder ends, so a lock never goes stale. The record names the
+The kernel releases the lock when its holder ends, so the lock cannot go stale. The record names the
 holder by pid and start time, so that a reused pid is never signalled.
 """
 
@@ -52,24 +52,24 @@ class Record:
 
 
 def try_run_lock(data: Path) -> FileLock | None:
-    """Take the lock of a data folder; `None` when another process holds it.
+    """Take the lock of a data folder; `None` if another process holds it.
 
-    A background child inherits it by its `fd`.
+    A background child inherits it through its `fd`.
     """
     with explained(data):
         return try_lock(data / "up.lock")
 
 
 def write_record(data: Path, record: Record) -> None:
-    """Replace the record atomically. Raises `CommandFailed` when it cannot be written."""
+    """Replace the record atomically. Raises `CommandFailed` if it cannot be written."""
     with explained(data):
         replace_file(data / "up.json", json.dumps(asdict(record)), mode=0o644, durable=False)
 
 
 def note_record(data: Path, record: Record) -> str:
-    """Like `write_record`, but return the failure, or "": a full disk must not stop a run's end.
+    """Like `write_record`, but return the failure or "": a full disk must not stop a run's end.
 
-    An outdated record does no harm: its readers check whether that process lives.
+    An outdated record is harmless, since its readers check whether the process is alive.
     """
     try:
         write_record(data, record)
@@ -79,7 +79,7 @@ def note_record(data: Path, record: Record) -> str:
 
 
 def read_record(data: Path) -> Record | None:
-    """The last record, whether or not its process lives; `None` without one."""
+    """The last record, whether or not its process is alive; `None` if there is none."""
     try:
         read = json.loads((data / "up.json").read_text(encoding="utf-8"))
         servers = {name: ServerRecord(**one) for name, one in read.pop("servers").items()}

@@ -1,6 +1,6 @@
-"""A server's output: all lines into a bounded file, important ones to the operator.
+"""Reads a server's output: all lines go to a bounded file, important ones to the operator.
 
-The output is read even when the file or the terminal fails: a server with a full pipe blocks.
+The output is read even if the file or the terminal fails, since a server with a full pipe blocks.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ _IMPORTANT = frozenset({"warning", "error", "critical"})
 
 
 class _LogFile(RotatingFileHandler):
-    """Drops lines that cannot be written, where logging would print a traceback for each."""
+    """Drops lines that cannot be written, instead of printing a traceback for each."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
 
 
 class ServerLog:
-    """Takes a server's output line by line; `notice` gets the lines for the operator."""
+    """Handles a server's output line by line. Calls `notice` with lines for the operator."""
 
     def __init__(self, name: str, folder: Path, notice: Callable[[str], None]) -> None:
         self._name = name
@@ -61,7 +61,7 @@ class ServerLog:
                 self._notice(f"{self._name}: {record.get('event', text)} {reason}".rstrip())
 
     async def drain(self, fd: int) -> None:
-        """Read lines from `fd` until its writers have closed it; then close `fd`."""
+        """Read lines from `fd` until all its writers have closed it, then close it."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(

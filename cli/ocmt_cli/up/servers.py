@@ -1,7 +1,7 @@
-"""How the two servers are started: their programs, settings and health addresses.
+"""The two servers' commands, environments and health addresses.
 
-They get a small environment of their own, so that an exported variable (another project's
-DATABASE_URL, say) does not become a setting. Settings are in the data folder's files.
+They get a minimal environment, so that an exported variable, such as another project's
+DATABASE_URL, does not become a setting. Settings are in the data folder's files.
 """
 
 import os
@@ -16,7 +16,7 @@ from ocmt_cli.node import node_binary
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.up.page import page_folder
 
-# By which a server that outlived its supervisor is found again (see `ocmt_cli.orphans`).
+# Identifies a server that outlived its supervisor (see `ocmt_cli.orphans`).
 OWNER = "OCMT_SERVER_OF"
 
 _INHERITED = frozenset(
@@ -70,7 +70,7 @@ def management_environment(data: DataFolder, *, port: int) -> dict[str, str]:
 
 
 def refuse_ineffective_settings(data: DataFolder) -> None:
-    """Raise `CommandFailed` for a setting in the files that a computed one would override."""
+    """Raise `CommandFailed` for a setting in the files that a computed one overrides."""
     for file, computed in (
         (data.agent_env, _agent_settings(data, port=0, runtime="")),
         (data.management_env, _management_settings(data, port=0)),
@@ -92,7 +92,7 @@ def _agent_settings(data: DataFolder, *, port: int, runtime: str) -> dict[str, s
         "RUNTIME": runtime,
         "OPENCLAW_DIR": str(data.openclaw),
         "NODE_BINARY": str(node_binary()),
-        # On SIGTERM only; after a crash the server finds its agents again.
+        # Applies to SIGTERM only; after a crash, the server finds its agents again.
         "STOP_AGENTS_ON_EXIT": "true",
     }
 
@@ -105,7 +105,7 @@ def _management_settings(data: DataFolder, *, port: int) -> dict[str, str]:
         "AGENT_AUTH_TOKEN": data.auth_token,
         "UI_DIR": str(page_folder()),
     }
-    # An operator who serves it under another address sets BASE_URL in the file.
+    # If it is served at another address, the operator sets BASE_URL in the file.
     if not data.setting(data.management_env, "BASE_URL"):
         computed["BASE_URL"] = f"http://127.0.0.1:{port}"
     return computed

@@ -1,8 +1,8 @@
 """Keeps the two servers running, both or none.
 
-A server that crashes is restarted, after a delay that grows with repeated crashes. One that refuses
-its settings or never starts ends the run with its last output: a restart would not help. Cancelling
-`run` stops the servers in order and returns when they have ended.
+A server that crashes is restarted, after a delay that grows with repeated crashes. If a server
+rejects its settings or never starts, a restart would not help, and the run ends with its last
+output. Cancelling `run` stops the servers in order, and returns when they have ended.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ _PORT_TAKEN = 75
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Timeouts; tests use shorter ones."""
+    """Timeouts, shorter in tests."""
 
     first_answer_s: float = 120
     first_starts: int = 3
-    """How many times a server may end before its first answer."""
+    """The number of starts that may end before a server's first answer."""
     restart_after_s: float = 0.25
     restart_at_most_after_s: float = 15
     settled_after_s: float = 60
-    """Seconds of running after which the count of crashes starts anew."""
+    """Seconds of running after which the count of crashes is reset."""
     stop_s: float = 30
     health_every_s: float = 0.1
 
 
 class Supervisor:
-    """Runs `servers`. `changed` gets their processes after each start, `notice` the events."""
+    """Runs `servers`. `changed` is called with their processes, `notice` with events."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Supervisor:
         self._in_a_hurry.set()
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Start all, call `ready` once all answer, and keep them running until cancelled.
+        """Start all servers, call `ready` once they answer, and keep them running until cancelled.
 
-        Raises `CommandFailed` when one cannot be kept running.
+        Raises `CommandFailed` if one cannot be kept running.
         """
         failed: CommandFailed | None = None
         try:
@@ -76,7 +76,7 @@ class Supervisor:
                 await self._all_answer()
                 ready()
         except* CommandFailed as failures:
-            # Raised below: inside `except*`, older Pythons wrap it into a group again.
+            # Raised below, since older Pythons wrap it into a group again inside `except*`.
             failed = next(one for one in failures.exceptions if isinstance(one, CommandFailed))
         finally:
             for log in self._logs.values():
@@ -132,10 +132,10 @@ class Supervisor:
             )
 
     async def _run_once(self, server: Server, *, restarts: int) -> int:
-        """Start the server and wait until it ends. Returns its exit code, negative for a signal."""
+        """Start the server and wait until it ends. Returns its exit code (negative: its signal)."""
         log = self._logs[server.name]
         log.forget()
-        # A pipe of our own: with asyncio's, `wait` also waits for grandchildren that hold it open.
+        # Our own pipe: with asyncio's, `wait` also waits for grandchildren that hold it open.
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -144,7 +144,8 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
-                # Not reached by the terminal's Ctrl-C: the supervisor stops the servers in order.
+                # In its own session, so that Ctrl-C does not reach the servers: the supervisor
+                # stops them in order.
                 start_new_session=True,
             )
         except BaseException:
@@ -161,7 +162,7 @@ class Supervisor:
         finally:
             if process.returncode is None:
                 await asyncio.shield(self._stop(process))
-            # Its last output is in the pipe, which a grandchild may hold open for longer.
+            # The last output is still in the pipe, which a grandchild may hold open for longer.
             with suppress(TimeoutError):
                 await asyncio.wait_for(draining, 1)
 

@@ -1,1 +1,1 @@
-"""`ocmt upgrade`: compare the pinned OpenClaw with npm, and revert agents after a rollback."""
+"""`ocmt upgrade`: compares the pinned OpenClaw with npm, and reverts agents after a rollback."""

@@ -1,4 +1,4 @@
-"""Which OpenClaw versions an installation's agents run."""
+"""Counts an installation's agents by their OpenClaw version."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from ocmt_cli.up.data_folder import DataFolder
 
 
 def agents_by_version(data: DataFolder) -> dict[str, int]:
-    """Version → count of agents; an image with a foreign name counts under that name."""
+    """Version → number of agents; an image with another name counts under that name."""
     containers = _containers(data)
     if containers:
         return dict(sorted(Counter(containers).items()))

@@ -61,7 +61,7 @@ def revert(
 
 
 def compare(pinned: str, *, tag: str, changes: bool, data: DataFolder) -> dict[str, Any]:
-    """The report of `check`. `newer` lists every stable release after the pin, oldest first."""
+    """The report of `check`. `newer` has all stable releases after the pinned one, oldest first."""
     offers = read_offers()
     offered = offers.tags.get(tag)
     newer = between(offers.published, pinned, offered) if offered else []

@@ -1,4 +1,4 @@
-"""OpenClaw's versions on npm, read with npm's own client, so that its settings apply."""
+"""Reads OpenClaw's versions from npm with npm's own client, so that its settings apply."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _MAX_CHANGELOG_BYTES = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """npm's tags, and every published version with its date."""
+    """npm's tags, and the publication date of each version."""
 
     tags: Mapping[str, str]
     published: Mapping[str, str]
@@ -49,7 +49,7 @@ def _npm(*arguments: str, folder: Path, doing: str) -> str:
 
 def read_offers() -> Offers:
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
-        # A cache of its own: without a network, npm silently answers from its cache.
+        # A separate cache, since without a network npm silently answers from its cache.
         said = _npm(
             "view", "openclaw", "dist-tags", "time", "--json", "--cache", made,
             folder=Path(made), doing="Reading OpenClaw's versions from npm",
@@ -63,7 +63,7 @@ def read_offers() -> Offers:
 
 
 def read_changelog(version: str) -> str:
-    """The changelog in a published package, "" without one. None of its code is run."""
+    """The changelog in a published package; "" if it has none. Runs none of the package's code."""
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
         folder = Path(made)
         _npm(

@@ -1,4 +1,4 @@
-"""Reverts agents to the copy of their state that was made before a newer OpenClaw used it."""
+"""Reverts agents to the copy of their state from before a newer OpenClaw used it."""
 
 from urllib.parse import quote
 
@@ -17,7 +17,10 @@ _TIMEOUT_S = 120
 
 
 def revert_agents(data: DataFolder, users: list[str] | None) -> bool:
-    """Revert the agents of `users`, or all that need it. Returns whether all succeeded."""
+    """Revert the agents of `users`, or all that need it. Returns whether all succeeded.
+
+    Raises `CommandFailed` if OCMT is not running.
+    """
     record = read_record(data.root)
     if record is None or not record.is_alive():
         start = command("up", data=data.root)

@@ -1,4 +1,4 @@
-"""The order of OpenClaw's versions, and their sections of a changelog."""
+"""Selects OpenClaw's versions, and their sections of a changelog."""
 
 import re
 from collections.abc import Iterable

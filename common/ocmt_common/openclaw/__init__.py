@@ -1,7 +1,7 @@
 """The pinned OpenClaw version, in `package.json` and `package-lock.json` beside this file.
 
-Raise it with `npm install --package-lock-only --omit-lockfile-registry-resolved openclaw@VERSION`
-in this folder and run every test tier, since OpenClaw does not promise a stable protocol.
+Update it with `npm install --package-lock-only --omit-lockfile-registry-resolved openclaw@VERSION`
+in this folder, and run all test tiers, since OpenClaw does not promise a stable protocol.
 Agents' state is copied before it is first used by the new version (`ocmt_agent/upgrades`).
 """
 

@@ -1,5 +1,5 @@
-"""OpenClaw's versions: dates such as 2026.9.6, with `-beta.N` before a release and a bare `-N`
-after it (a patch of that day's release)."""
+"""OpenClaw's versions: dates such as `2026.9.6`, followed by `-beta.N` for a beta or by `-N` for a
+patch of that release."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Version:
 
     numbers: tuple[int, int, int]
     rank: int
-    """-1 before the release (beta), 0 the release, 1 a patch of it."""
+    """-1 for a beta, 0 for the release, 1 for a patch of it."""
     step: tuple[int, ...]
 
     @property
@@ -23,7 +23,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version | None:
-    """The version, or None when `text` is not an OpenClaw version."""
+    """Parse a version; `None` if `text` is not a version of OpenClaw."""
     found = _SHAPE.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None

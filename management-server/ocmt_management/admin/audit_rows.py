@@ -34,7 +34,7 @@ async def rows(session: AsyncSession, events: Sequence[AuditEvent]) -> list[Audi
 async def exported(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditRow]]:
-    """The trail, oldest first, in batches; `since` and `user_id` restrict it."""
+    """The audit trail in batches, oldest first; `since` and `user_id` restrict it."""
     async for events in trail(database, since=since, user_id=user_id):
         async with database.read() as session:
             batch = await rows(session, events)

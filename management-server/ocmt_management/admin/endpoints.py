@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from ocmt_common.problems import Problem
 from ocmt_common.user_ids import UserId
 from starlette.responses import StreamingResponse
 
@@ -11,9 +12,13 @@ from ocmt_management.admin.audit_rows import exported, json_lines, rows
 from ocmt_management.admin.schemas import (
     AgentsAnswer,
     AuditAnswer,
+    InvitationLink,
+    InvitationOutcome,
+    InvitationOutcomes,
     InvitationRequest,
     InvitationRow,
     InvitationsAnswer,
+    InvitationsRequest,
     UserChange,
     UserDeletion,
     UserRow,
@@ -50,7 +55,10 @@ async def change_user(
     reconciler: Reconciler,
     db: Transaction,
 ) -> UserRow:
-    user = await users.set_status(user_id, body.status)
+    if body.role is not None:
+        user = await users.set_role(user_id, body.role)
+    if body.status is not None:
+        user = await users.set_status(user_id, body.status)
     after_commit(db, lambda: llm.user_changed(user_id))
     after_commit(db, lambda: tools.user_changed(user_id))
     after_commit(db, lambda: reconciler.status_changed(user_id))
@@ -88,6 +96,26 @@ async def list_invitations(users: UserAdministration) -> InvitationsAnswer:
 @router.post("/invitations", status_code=201)
 async def invite(body: InvitationRequest, users: UserAdministration) -> InvitationRow:
     return _invitation_row(await users.invite(body.email))
+
+
+@router.post("/invitations/bulk")
+async def invite_many(body: InvitationsRequest, users: UserAdministration) -> InvitationOutcomes:
+    outcomes = []
+    for email in dict.fromkeys(body.emails):
+        try:
+            await users.invite(email)
+            outcomes.append(InvitationOutcome(email=email, invited=True, detail=None))
+        except Problem as problem:
+            if problem.code != "already-user":
+                raise
+            outcomes.append(InvitationOutcome(email=email, invited=False, detail=problem.detail))
+    return InvitationOutcomes(outcomes=outcomes)
+
+
+@router.post("/invitations/{invitation_id}/link", status_code=201)
+async def make_invitation_link(invitation_id: UUID, users: UserAdministration) -> InvitationLink:
+    link, expires_at = await users.invitation_link(str(invitation_id))
+    return InvitationLink(link=link, expires_at=expires_at)
 
 
 @router.delete("/invitations/{invitation_id}", status_code=204)
@@ -133,7 +161,7 @@ async def export_audit(
     clock: Clock,
     user: Annotated[UserId | None, Query()] = None,
 ) -> StreamingResponse:
-    """The trail, one JSON object per line, oldest first. The export itself is recorded."""
+    """Download the audit trail as JSON lines, oldest first. The export itself is audited."""
     async with database.write() as session:
         audit_service.Audit(session, clock).record(
             "audit.exported", user_id=admin.user_id, actor=admin.user_id

@@ -1,9 +1,11 @@
 """Requests and answers of administration."""
 
 from datetime import datetime
-from typing import Literal
+from enum import StrEnum
+from typing import Literal, Self
 
-from ocmt_common.agent_api import Command, Wire
+from ocmt_common.agent_api import AgentServerHealth, Command, HostDay, Wire
+from pydantic import Field, model_validator
 
 from ocmt_management.agents.service import AgentRow
 from ocmt_management.auth.service import Role, Status
@@ -26,7 +28,32 @@ class UsersAnswer(Wire):
 
 
 class UserChange(Command):
-    status: Literal[Status.ACTIVE, Status.SUSPENDED]
+    """At least one of them."""
+
+    status: Literal[Status.ACTIVE, Status.SUSPENDED] | None = None
+    role: Role | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.status is None and self.role is None:
+            raise ValueError("send a status or a role")
+        return self
+
+
+class Order(StrEnum):
+    WAKE = "wake"
+    PAUSE = "pause"
+    STOP = "stop"
+    RESTART = "restart"
+
+
+class AgentOrder(Command):
+    order: Order
+
+
+class HostAnswer(Wire):
+    now: AgentServerHealth
+    day: HostDay
 
 
 class AgentsAnswer(Wire):
@@ -65,6 +92,27 @@ class AuditAnswer(Wire):
 
 class InvitationRequest(Command):
     email: EmailAddress
+
+
+class InvitationsRequest(Command):
+    emails: list[EmailAddress] = Field(min_length=1, max_length=200)
+
+
+class InvitationOutcome(Wire):
+    email: str
+    invited: bool
+    detail: str | None
+    """Why not, or `None`."""
+
+
+class InvitationOutcomes(Wire):
+    outcomes: list[InvitationOutcome]
+
+
+class InvitationLink(Wire):
+    link: str
+    """Signs in whoever opens it first as the invited person. Shown once."""
+    expires_at: datetime
 
 
 class InvitationRow(Wire):

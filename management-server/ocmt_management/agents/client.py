@@ -1,21 +1,23 @@
 """A client of the agent server's API, with typed errors.
 
-Every call sends this server's token and the current request's id, and names users by id only.
+Every call carries this server's credential and the current request's id; users are named by id.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
 import structlog
 from ocmt_common.agent_api import (
     AUTH_HEADER,
+    AgentModel,
     AgentServerHealth,
     Container,
+    HostDay,
     ProvisionRequest,
     StateEvent,
     Wire,
@@ -50,14 +52,18 @@ _OTHER_ROLE = (
     "the certificate in TLS_DIR is not for a management host; run `./ocmt setup` for this host."
 )
 _OUR_WORDS = {
+    "agent-asleep": "Your agent is asleep. Wake it first.",
     "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
-    "reinstated."
+    "reinstated.",
 }
 _REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
 
 
+Answer = TypeVar("Answer", bound=Wire)
+
+
 class _Connecting(connect):
-    """Follows no redirect, since that would send our token elsewhere."""
+    """A WebSocket client that follows no redirect, which would send our token elsewhere."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
@@ -147,6 +153,25 @@ class AgentServer:
             "POST", f"/api/containers/{user_id}/wake", timeout=_WAKE_TIMEOUT
         )
 
+    async def send(
+        self, method: str, user_id: str, path: str, *, repeatable: bool = True, **options: Any
+    ) -> httpx2.Response:
+        """One request about one agent, below its path. Raises `Problem` for a refusal."""
+        request = self._request if repeatable else self._request_once
+        return await request(method, f"/api/containers/{user_id}{path}", **options)
+
+    async def read(self, user_id: str, path: str, kind: type[Answer], **options: Any) -> Answer:
+        """`send` for an answer of this kind."""
+        response = await self.send("GET", user_id, path, **options)
+        with _valid_answer():
+            return kind.model_validate_json(response.content)
+
+    async def restart(self, user_id: str) -> Container:
+        """End the gateway, even if it works, and start it again. Returns once it answers."""
+        return await self._container(
+            "POST", f"/api/containers/{user_id}/restart", timeout=_WAKE_TIMEOUT
+        )
+
     async def disable(self, user_id: str) -> Container:
         """Stop the agent until it is enabled again. Returns once it has stopped."""
         return await self._container(
@@ -170,8 +195,27 @@ class AgentServer:
         with _valid_answer():
             return _CONTAINERS.validate_json(response.content)
 
+    async def host(self) -> tuple[AgentServerHealth, HostDay]:
+        """The host now, and its last 24 hours."""
+        health = await self._request("GET", "/health")
+        day = await self._request("GET", "/api/host")
+        with _valid_answer():
+            return (
+                AgentServerHealth.model_validate_json(health.content),
+                HostDay.model_validate_json(day.content),
+            )
+
+    async def hibernate(self, user_id: str, mode: str) -> Container:
+        """Pause or stop the agent, if its gateway agrees."""
+        return await self._container(
+            "POST",
+            f"/api/containers/{user_id}/hibernate",
+            json={"mode": mode},
+            timeout=_WAKE_TIMEOUT,
+        )
+
     async def check(self) -> None:
-        """Raises `Problem` when the agent server is unreachable or reports a problem."""
+        """Raise `Problem` if the agent server is unreachable or reports a problem."""
         response = await self._request("GET", "/health")
         with _valid_answer():
             health = AgentServerHealth.model_validate_json(response.content)
@@ -188,10 +232,16 @@ class AgentServer:
             "PUT", f"/api/containers/{user_id}/tools-version", json={"version": version}
         )
 
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        """Set what the agent has to know of its user's model. Does not wake the agent."""
+        await self._request(
+            "PUT", f"/api/containers/{user_id}/model", json=model.model_dump(by_alias=True)
+        )
+
     async def define_tool_server(
         self, user_id: str, server_id: str, definition: Mapping[str, Any]
     ) -> None:
-        """Set the package that serves a user's tools over stdio. Call this before `tool_server`."""
+        """Define a user's tool server: a package run over stdio. Call this before `tool_server`."""
         await self._request(
             "PUT", f"/api/containers/{user_id}/tool-servers/{server_id}", json=dict(definition)
         )
@@ -211,7 +261,7 @@ class AgentServer:
         headers: Sequence[tuple[str, str]],
         body: bytes | None,
     ) -> AsyncIterator[httpx2.Response]:
-        """Send a request to a user's tool server; its answer is streamed. Raises `Problem`."""
+        """Send a request to a user's tool server and stream the response. Raises `Problem`."""
         own = self._headers()
         try:
             async with self._http.stream(
@@ -228,7 +278,10 @@ class AgentServer:
             raise self._unreachable(error) from error
 
     async def events(self) -> AsyncIterator[AgentsSnapshot | StateEvent]:
-        """The event stream of all agents, a snapshot first. Ends when the agent server stops."""
+        """Stream the events of all agents, starting with a snapshot, until the agent server stops.
+
+        Raises `Problem` if it is unreachable or the connection breaks.
+        """
         try:
             async with self._http.stream(
                 "GET", "/api/events", headers=self._headers(), timeout=_EVENTS_TIMEOUT
@@ -247,22 +300,39 @@ class AgentServer:
         self, user_id: str, conversation: str, file_id: str
     ) -> AsyncIterator[httpx2.Response]:
         """A file that the agent sent, to be streamed. Wakes the agent. Raises `Problem`."""
-        path = f"api/chat/media/outgoing/{quote(conversation, safe='')}/{file_id}/full"
+        path = f"proxy/api/chat/media/outgoing/{quote(conversation, safe='')}/{file_id}/full"
+        async with self._stream(user_id, path, {}) as response:
+            if response.status_code == 404:
+                raise NoSuchFile
+            yield await self._checked(response)
+
+    @asynccontextmanager
+    async def workspace_file(self, user_id: str, path: str) -> AsyncIterator[httpx2.Response]:
+        """A file of the agent's workspace, to be streamed. Raises `Problem`."""
+        async with self._stream(user_id, "files/content", {"path": path}) as response:
+            yield await self._checked(response)
+
+    @asynccontextmanager
+    async def _stream(
+        self, user_id: str, path: str, params: Mapping[str, str]
+    ) -> AsyncIterator[httpx2.Response]:
         try:
             async with self._http.stream(
                 "GET",
-                f"/api/containers/{user_id}/proxy/{path}",
+                f"/api/containers/{user_id}/{path}",
+                params=params,
                 headers=self._headers(),
                 timeout=_WAKE_TIMEOUT,
             ) as response:
-                if response.status_code == 404:
-                    raise NoSuchFile
-                yield await self._checked(response)
+                yield response
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
     async def open_gateway(self, user_id: str) -> ClientConnection:
-        """Open a WebSocket to this user's gateway through the agent server; send no handshake."""
+        """Open a WebSocket to this user's gateway through the agent server, without the handshake.
+
+        Raises `Problem`.
+        """
         try:
             return await _Connecting(
                 f"{self._socket_url}/api/containers/{user_id}/proxy/",
@@ -286,8 +356,17 @@ class AgentServer:
         with _valid_answer():
             return Container.model_validate_json(response.content)
 
+    async def _request_once(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Send a request that must not be sent twice."""
+        try:
+            return await self._checked(
+                await self._http.request(method, path, headers=self._headers(), **options)
+            )
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
     async def _request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Send a request; retry once if the connection breaks, since every call is idempotent."""
+        """Send a request; retry once if the connection breaks, since it may be repeated."""
         request = partial(self._http.request, method, path, headers=self._headers(), **options)
         try:
             try:
@@ -323,7 +402,7 @@ def _request_id() -> dict[str, str]:
 
 
 def _refusal(status: int, body: bytes) -> Problem:
-    """Convert the agent server's refusal to a problem; its code and detail reach the user."""
+    """Convert the agent server's error response to a problem with its code and detail."""
     if status == 401:
         return AgentServerRefusesUs()
     if status not in _REFUSALS:
@@ -345,7 +424,7 @@ class _ProblemBody(Wire):
 
 
 class _valid_answer:
-    """Raises `AgentServerUnreachable` for an answer that does not validate."""
+    """Turns a response that does not validate into `AgentServerUnreachable`."""
 
     def __enter__(self) -> None:
         return None

@@ -1,4 +1,4 @@
-"""The agents and their reconciler, for endpoints."""
+"""FastAPI dependencies: the agents and their reconciler."""
 
 from typing import Annotated
 

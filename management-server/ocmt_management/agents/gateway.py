@@ -1,7 +1,7 @@
 """A client of OpenClaw's gateway protocol, version 4, through the agent server.
 
-The agent server signs the handshake, so this server holds no credential of the gateway. The agent
-server also wakes the agent for every request, so an answer may take as long as a wake.
+The agent server signs the handshake, so this server holds no gateway credential. It also wakes the
+agent for every request, so a response may take as long as a wake.
 """
 
 import asyncio
@@ -164,7 +164,7 @@ def _read(frame: dict[str, Raw], name: str) -> Any:
 
 
 def _payload(frame: dict[str, Raw]) -> dict[str, Any] | None:
-    """An event's payload; `None` if it has none or is too complex to parse."""
+    """The payload of an event; `None` if it is missing, not an object or too complex to parse."""
     try:
         payload = _read(frame, "payload")
     except TooComplex as error:

@@ -104,7 +104,7 @@ class Reconciler:
             self._begin(user_id, Status.ACTIVE)
 
     def _begin(self, user_id: str, status: Status) -> None:
-        """Start a task for this user: an agent that is slow to stop must not delay others."""
+        """Start a task for this user, so that an agent that stops slowly does not delay others."""
         if user_id in self._tasks:
             return
         if status is not Status.ACTIVE:
@@ -117,7 +117,7 @@ class Reconciler:
         self._failures.pop(user_id, None)
 
     async def _retry_until_done(self, user_id: str) -> None:
-        """Retry until the agent matches its user's status, which is read for each attempt."""
+        """Retry until the agent matches its user's status, which each attempt reads again."""
         retry_s = _FIRST_RETRY_S
         while True:
             self._again.discard(user_id)

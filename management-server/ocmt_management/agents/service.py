@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
+from ocmt_common.agent_api import Container
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -78,8 +79,9 @@ class Agents:
         self._sleep = sleep
         self._provisioning: dict[str, asyncio.Task[None]] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
+        """Wakes and restarts in progress, one a user."""
         self._renewed: set[str] = set()
-        """Users whose token was revoked here and whose agent was not provisioned since."""
+        """Users whose token this server revoked and whose agent is not provisioned again yet."""
         self.server = server
         self.statuses = AgentStatuses(server, clock, sleep=sleep)
 
@@ -105,25 +107,32 @@ class Agents:
         return self._view(agent)
 
     async def rows(self) -> list[AgentRow]:
-        """All agents, for an admin. Idle times and blockers are missing if it is unreachable."""
+        """All agents, for admins. Without the agent server, idle times and blockers are missing."""
         async with self._database.read() as session:
             agents = await AgentRepository(session).all()
         try:
             live = {found.user_id: found for found in await self.server.containers()}
         except Problem:
             live = {}
-        return [
-            AgentRow(
-                user_id=agent.user_id,
-                idle_minutes=live[agent.user_id].idle_minutes if agent.user_id in live else None,
-                awake_because=live[agent.user_id].awake_because if agent.user_id in live else [],
-                **self._view(agent).model_dump(),
-            )
-            for agent in agents
-        ]
+        return [self._row(agent, live.get(agent.user_id)) for agent in agents]
+
+    def _row(self, agent: Agent, live: Container | None) -> AgentRow:
+        view = self._view(agent).model_dump()
+        if live is None:
+            return AgentRow(user_id=agent.user_id, awake_because=[], **view)
+        return AgentRow(
+            user_id=agent.user_id,
+            idle_minutes=live.idle_minutes,
+            awake_because=live.awake_because,
+            last_activity=live.last_activity,
+            next_wake_at=live.next_wake_at,
+            memory=live.memory,
+            disk=live.disk,
+            **view,
+        )
 
     async def check_server(self) -> None:
-        """Raises `Problem` when the agent server is degraded or its event stream is down."""
+        """Raise `Problem` if the agent server is degraded or its event stream is down."""
         await self.server.check()
         if self.statuses.unreachable is not None:
             raise self.statuses.unreachable
@@ -138,7 +147,10 @@ class Agents:
         task.add_done_callback(partial(self._provisioned, user_id))
 
     async def renew_token(self, user_id: str, *, actor: str) -> None:
-        """Revoke the agent's token at once and issue another, which restarts the agent."""
+        """Revoke the agent's token now and issue another, which restarts the agent.
+
+        Raises `Problem` if the user has no agent.
+        """
         async with self._database.write() as session:
             await lock_user(session, user_id)
             agents = AgentRepository(session)
@@ -164,12 +176,29 @@ class Agents:
     async def wake(self, user_id: str) -> None:
         """Start waking the agent in the background. Raises `Problem` if it is not ready."""
         await self.require_ready(user_id)
+        self._begin_waking(user_id, self.server.wake)
+
+    async def restart(self, user_id: str, *, actor: str) -> None:
+        """Start a restart of the gateway in the background. Raises `Problem` if not ready."""
+        await self.require_ready(user_id)
+        async with self._database.write() as session:
+            Audit(session, self._clock).record("agent.restart", user_id=user_id, actor=actor)
+        self._begin_waking(user_id, self.server.restart)
+
+    async def hibernate(self, user_id: str, mode: str, *, actor: str) -> None:
+        """Pause or stop the agent. Raises `Problem` while it works."""
+        await self.require_ready(user_id)
+        await self.server.hibernate(user_id, mode)
+        async with self._database.write() as session:
+            Audit(session, self._clock).record(f"agent.{mode}", user_id=user_id, actor=actor)
+
+    def _begin_waking(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
         if user_id not in self._waking:
-            waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id))
+            waking = self._waking[user_id] = asyncio.create_task(self._wake(user_id, order))
             waking.add_done_callback(lambda _: self._waking.pop(user_id))
 
     async def require_ready(self, user_id: str) -> None:
-        """Raises `Problem` with the reason unless this user's agent is ready."""
+        """Raise `Problem` with the reason if this user's agent is not ready."""
         view = await self.view(user_id)
         if view.state is AgentState.UNREACHABLE:
             raise self.statuses.unreachable or _no_agent()
@@ -210,7 +239,7 @@ class Agents:
             self.ensure(user_id)
 
     async def _provision(self, user_id: str) -> None:
-        """Provision the agent; retry until it is ready or fails for a reason of its own."""
+        """Provision the agent; retry until it is ready or fails permanently."""
         token: str | None = None
         retry_s = _FIRST_RETRY_S
         while True:
@@ -301,9 +330,9 @@ class Agents:
         self.statuses.notify(user_id)
         return finished
 
-    async def _wake(self, user_id: str) -> None:
+    async def _wake(self, user_id: str, order: Callable[[str], Awaitable[object]]) -> None:
         try:
-            await self.server.wake(user_id)
+            await order(user_id)
         except NoSuchAgent:
             self.reprovision(user_id)
         except Problem as problem:  # the agent's status shows it

@@ -122,7 +122,7 @@ class AgentStatuses:
         if isinstance(event, StateEvent):
             known = self._statuses.get(event.user_id)
             if event.from_state is event.to_state and known and known.state is event.to_state:
-                # The event is about memory or disk: state and `since` stay.
+                # An event about memory or disk leaves the state and `since` as they are.
                 status = replace(known, warning=event.warning)
                 if status == known:
                     return

@@ -1,4 +1,4 @@
-"""The audit trail, for endpoints."""
+"""FastAPI dependencies: the audit trail."""
 
 from typing import Annotated
 

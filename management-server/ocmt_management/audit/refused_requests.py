@@ -1,4 +1,4 @@
-"""Records refused requests: invalid links, missing permissions, other sites, rate limits."""
+"""Audits refused requests: invalid links, missing permissions, cross-site requests, rate limits."""
 
 import structlog
 from ocmt_common.problems import PROBLEM_IN_SCOPE, Problem
@@ -22,7 +22,7 @@ _RECORDED = {
 
 
 class RefusedRequestsMiddleware:
-    """Records the refusal in a transaction of its own, since the request's was rolled back."""
+    """Records refusals in a transaction of their own: the request's has been rolled back."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -37,7 +37,7 @@ class RefusedRequestsMiddleware:
 
 
 async def _record(scope: Scope, action: str, state: State) -> None:
-    """A database failure is only logged: the refusal is answered in any case."""
+    """Record a refusal. A database failure is only logged, and does not change the response."""
     database: Database = state.database
     clock: Clock = state.clock
     throttle: AuditThrottle = state.audit_throttle

@@ -19,9 +19,9 @@ class AuditRepository:
     async def latest(
         self, *, limit: int, before: int | None, user_id: str | None
     ) -> Sequence[AuditEvent]:
-        """The latest events before the id `before`, newest first.
+        """The `limit` newest events with ids below `before`, newest first.
 
-        With `user_id`, only the events about or by this user.
+        With `user_id`, only events about or by this user.
         """
         query = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)
         if before is not None:
@@ -31,7 +31,7 @@ class AuditRepository:
     async def following(
         self, *, limit: int, after: int, since: datetime | None, user_id: str | None
     ) -> Sequence[AuditEvent]:
-        """The first events after the id `after`, oldest first."""
+        """The first `limit` events with ids above `after`, oldest first."""
         query = select(AuditEvent).order_by(AuditEvent.id).limit(limit)
         query = query.where(AuditEvent.id > after, *_of(user_id))
         if since is not None:

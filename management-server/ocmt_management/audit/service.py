@@ -12,7 +12,15 @@ from ocmt_management.audit.throttle import AuditThrottle
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 
-__all__ = ["KEPT_FOR", "STRANGER", "Audit", "AuditEvent", "AuditThrottle", "trail"]
+__all__ = [
+    "KEPT_FOR",
+    "STRANGER",
+    "Audit",
+    "AuditEvent",
+    "AuditThrottle",
+    "client_of_request",
+    "trail",
+]
 
 KEPT_FOR = timedelta(days=180)
 _DETAIL_CHARACTERS = 300
@@ -39,7 +47,7 @@ class Audit:
                 action=action,
                 subject=subject[:_SUBJECT_CHARACTERS],
                 detail=detail[:_DETAIL_CHARACTERS],
-                client=_client()[:_CLIENT_CHARACTERS],
+                client=client_of_request(),
             )
         )
 
@@ -56,7 +64,7 @@ class Audit:
 async def trail(
     database: Database, *, since: datetime | None = None, user_id: str | None = None
 ) -> AsyncIterator[Sequence[AuditEvent]]:
-    """The trail, oldest first, in batches; no transaction stays open between them."""
+    """The audit trail in batches, oldest first; no transaction stays open between batches."""
     after = 0
     while True:
         async with database.read() as session:
@@ -69,6 +77,7 @@ async def trail(
         after = batch[-1].id
 
 
-def _client() -> str:
-    """The client of the current request, as in the access log."""
-    return str(structlog.contextvars.get_contextvars().get("client", ""))
+def client_of_request() -> str:
+    """The client of the current request, as in the access log; empty outside of one."""
+    found = str(structlog.contextvars.get_contextvars().get("client", ""))
+    return found[:_CLIENT_CHARACTERS]

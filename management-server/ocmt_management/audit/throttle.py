@@ -17,7 +17,7 @@ class _Recorded:
 
 
 class AuditThrottle:
-    """Allows one event a minute for each action and client, and 300 an hour in total."""
+    """Allows one event a minute per action and client, and 300 an hour in total."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -26,7 +26,7 @@ class AuditThrottle:
         self._this_hour = 0
 
     def take(self, action: str, client: str) -> int | None:
-        """Count this event. Returns how many like it were skipped since the last recorded one.
+        """Return how many such events were skipped since the last recorded one.
 
         Returns `None` if this event must be skipped, too.
         """

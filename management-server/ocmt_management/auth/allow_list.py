@@ -7,7 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.service import STRANGER, Audit
 from ocmt_management.auth.models import Role, Status, User, new_id
-from ocmt_management.auth.repository import InvitationRepository, UserRepository
+from ocmt_management.auth.repository import (
+    InvitationRepository,
+    LinkRepository,
+    UserRepository,
+)
 from ocmt_management.clock import Clock
 from ocmt_management.email_addresses import domain
 from ocmt_management.settings import ManagementSettings
@@ -17,6 +21,7 @@ class AllowList:
     """Decides which addresses may sign in, and adds their users, within one transaction."""
 
     def __init__(self, session: AsyncSession, settings: ManagementSettings, clock: Clock) -> None:
+        self._session = session
         self._users = UserRepository(session)
         self._invitations = InvitationRepository(session)
         self._audit = Audit(session, clock)
@@ -49,6 +54,8 @@ class AllowList:
     async def _add_if_allowed(self, email: str) -> User | None:
         if not await self.allows(email):
             return None
+        # With the account its invitation's link ends, which an admin may have kept.
+        await LinkRepository(self._session).delete_made_for(email)
         return self.add_user(email, Role.MEMBER, actor=STRANGER)
 
     def add_user(self, email: str, role: Role, *, actor: str) -> User:

@@ -1,4 +1,4 @@
-"""The signed-in user, and the services of sign-in, for endpoints and sockets.
+"""FastAPI dependencies: the signed-in user, and the services of sign-in.
 
 async def secrets(user: CurrentUser) -> …       # 401 when signed out
 async def me(user: PresentUser) -> …            # the same, without extending the session
@@ -36,9 +36,9 @@ from ocmt_management.mail.dependencies import MailQueue
 
 
 async def user_of(connection: HTTPConnection, *, used: bool) -> Principal | None:
-    """The signed-in user of a request or socket, by its session cookie.
+    """The user of a request or socket, by its session cookie; `None` if signed out.
 
-    With `used`, a person acts, so the session's idle time restarts.
+    `used` restarts the session's idle time: pass `True` when a person acts.
     """
     settings = await settings_of(connection)
     token = session_cookie(secure=settings.secure).read(connection)
@@ -186,3 +186,12 @@ async def _user_administration(
 
 
 UserAdministration = Annotated[users.UserAdministration, Depends(_user_administration)]
+
+
+async def _own_account(
+    user: CurrentUser, db: Transaction, clock: Clock, sessions: Sessions
+) -> users.UserDeletion:
+    return users.UserDeletion(db, actor=user.user_id, clock=clock, sessions=sessions)
+
+
+OwnAccount = Annotated[users.UserDeletion, Depends(_own_account)]

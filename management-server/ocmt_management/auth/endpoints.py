@@ -56,7 +56,7 @@ async def request_link(
             "`./ocmt link --email …` with your address makes one.",
         )
     cookie = verifier_cookie(secure=settings.secure)
-    # A browser that asks twice keeps its verifier, so both links work in it.
+    # A browser that requests two links keeps its verifier, so both work in it.
     verifier = cookie.read(request) or new_token()
     cookie.write(response, verifier)
     await sign_in.request_link(body.email, verifier=verifier, client=client.host)
@@ -108,7 +108,7 @@ async def begin_session(
     else:
         outcome = await sign_in.use_code(body.code or "", verifier=verifier, user_agent=user_agent)
     if outcome is None:
-        # Answered, not raised: a rollback would also undo the count of this attempt.
+        # Returned, not raised: a rollback would also undo the count of this attempt.
         problem = link_invalid()
         request.scope[PROBLEM_IN_SCOPE] = problem.code
         return problem.response()
@@ -139,11 +139,21 @@ async def list_sessions(user: CurrentUser, sessions: Sessions) -> SessionsAnswer
                 created_at=row.created_at,
                 last_used_at=row.last_used_at,
                 user_agent=row.user_agent,
+                client=row.client,
                 current=row.id == user.session_id,
             )
             for row in await sessions.list(user.user_id)
         ]
     )
+
+
+@router.delete("/sessions", status_code=204)
+async def end_all_sessions(
+    user: CurrentUser, response: Response, settings: Settings, sessions: Sessions
+) -> None:
+    """Sign out everywhere, here too."""
+    await sessions.end_all(user.user_id, actor=user.user_id)
+    session_cookie(secure=settings.secure).clear(response)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)

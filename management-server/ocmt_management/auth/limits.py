@@ -43,7 +43,7 @@ class SignInLimits:
         )
 
     def _count(self, *wanted: tuple[RateLimitItem, str]) -> None:
-        # Narrow before wide: requests that one client has too many do not count for its network.
+        # Narrow limits first: a request above a client's limit does not count against its network.
         for limit, key in wanted:
             if not self._limiter.hit(limit, key):
                 reset_at = self._limiter.get_window_stats(limit, key).reset_time

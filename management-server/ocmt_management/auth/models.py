@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 
 class Installation(Base):
-    """One row. Locking it serialises decisions about the first and the last admin."""
+    """A single row, locked to serialise decisions about the first and the last admin."""
 
     __tablename__ = "installation"
 
@@ -58,7 +58,10 @@ class Invitation(Base):
 
 
 class SignInLink(Base):
-    """A mailed or operator-made link. `verifier_hash` binds a mailed one to its browser."""
+    """A sign-in link, mailed or made by the operator.
+
+    `verifier_hash` binds a mailed link to the browser that requested it.
+    """
 
     __tablename__ = "sign_in_links"
     __table_args__ = (
@@ -80,7 +83,7 @@ class SignInLink(Base):
 
 
 class WaitingBrowser(Base):
-    """A browser that requested a link while its address had the maximum of unused links.
+    """A browser that requested a link for an address with the maximum of unused links.
 
     Those links sign in this browser as well.
     """
@@ -102,7 +105,9 @@ class UserSession(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
     user_agent: Mapped[str] = mapped_column(String(200))
+    client: Mapped[str] = mapped_column(String(64), server_default="")
+    """The network address from which it was used last; empty if not known yet."""
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
     expires_at: Mapped[datetime]
-    """The absolute end; idleness may end the session earlier."""
+    """The latest end; an idle session ends earlier."""

@@ -1,4 +1,4 @@
-"""What the rest of the server knows about the signed-in user of a request."""
+"""The signed-in user of a request, as other domains see them."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -23,7 +23,7 @@ class UserRepository:
         self._session = session
 
     async def lock_installation(self) -> None:
-        """Serialise decisions about who is an admin until the transaction ends."""
+        """Lock the installation's row until the transaction ends."""
         await self._session.scalar(select(Installation.id).with_for_update())
 
     async def by_id(self, user_id: str) -> User | None:
@@ -92,6 +92,9 @@ class InvitationRepository:
         rows = await self._session.scalars(select(Invitation).order_by(Invitation.created_at))
         return rows.all()
 
+    async def by_id(self, invitation_id: str) -> Invitation | None:
+        return await self._session.get(Invitation, invitation_id)
+
     async def replace(self, invitation: Invitation) -> None:
         await self.delete_for(invitation.email)
         self._session.add(invitation)
@@ -122,7 +125,7 @@ class LinkRepository:
         )
 
     async def mailed(self, email: str, now: datetime) -> int:
-        """How many unused links this address has that were requested from a browser."""
+        """The number of unused links mailed to this address."""
         return (
             await self._session.scalar(
                 select(func.count())
@@ -165,7 +168,7 @@ class LinkRepository:
     async def show_code(
         self, link_id: str, code_hash: bytes, *, at_most: int, now: datetime
     ) -> bool:
-        """Replace the link's code; `False` if it had `at_most` codes, was used or expired."""
+        """Replace the link's code; `False` if the link is used, expired or had `at_most` codes."""
         shown = await self._session.scalars(
             update(SignInLink)
             .where(SignInLink.id == link_id, SignInLink.codes_shown < at_most, *_live(now))
@@ -195,6 +198,12 @@ class LinkRepository:
             .execution_options(synchronize_session=False)
         )
         return [(link_id, email, code_hash) for link_id, email, code_hash in rows if code_hash]
+
+    async def delete_made_for(self, email: str) -> None:
+        """Delete the links of this address that an admin or the operator made."""
+        await self._session.execute(
+            delete(SignInLink).where(SignInLink.email == email, SignInLink.verifier_hash.is_(None))
+        )
 
     async def delete_for(self, email: str) -> None:
         await self._session.execute(delete(SignInLink).where(SignInLink.email == email))
@@ -237,11 +246,11 @@ class SessionRepository:
         ).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    async def touch(self, user_id: str, session_id: str, now: datetime) -> None:
+    async def touch(self, user_id: str, session_id: str, now: datetime, *, client: str) -> None:
         await self._session.execute(
             update(UserSession)
             .where(UserSession.user_id == user_id, UserSession.id == session_id)
-            .values(last_used_at=now)
+            .values(last_used_at=now, client=client)
         )
 
     async def of_user(

@@ -23,14 +23,14 @@ class OpenedLink(Command):
 
 
 class LinkAccount(Wire):
-    """What the button on a link's page would do."""
+    """What using a sign-in link would do, shown before it is used."""
 
     email: str
     """The account that the link signs in to."""
     here: bool
-    """Whether the link signs in this browser; otherwise it shows digits for the requesting one."""
+    """Whether the link signs in this browser, or shows digits to type into another."""
     signed_in_as: str | None
-    """The account of this browser's present session, which signing in would end."""
+    """The account of this browser's current session, which signing in would end."""
 
 
 class SessionRequest(Command):
@@ -67,6 +67,8 @@ class SessionView(Wire):
     created_at: datetime
     last_used_at: datetime
     user_agent: str
+    client: str
+    """The network address from which it was used last; empty if not known."""
     current: bool
 
 

@@ -30,7 +30,10 @@ __all__ = [
 
 
 async def is_active(session: AsyncSession, user_id: str) -> bool:
-    """Whether this user exists and is not suspended; an agent's token is valid only then."""
+    """Whether this user exists and is neither suspended nor being deleted.
+
+    An agent's token is valid only for an active user.
+    """
     user = await UserRepository(session).by_id(user_id)
     return user is not None and user.status == Status.ACTIVE
 
@@ -56,7 +59,7 @@ async def email_addresses_of(session: AsyncSession, user_ids: Collection[str]) -
 
 
 async def find_by_address(session: AsyncSession, email: str) -> str | None:
-    """The id of the user with this address."""
+    """The id of the user with this address; `None` if there is none."""
     user = await UserRepository(session).by_email(email)
     return None if user is None else user.id
 
@@ -67,7 +70,7 @@ async def lock_user(session: AsyncSession, user_id: str) -> None:
 
 
 async def delete_user(session: AsyncSession, user_id: str, *, clock: Clock) -> None:
-    """Delete a user with status `deleting` and all their rows; the audit trail stays."""
+    """Delete a user whose status is `deleting` and all their rows; the audit trail stays."""
     users = UserRepository(session)
     await users.lock_installation()
     user = await users.by_id(user_id)

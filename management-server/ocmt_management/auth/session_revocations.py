@@ -1,7 +1,7 @@
-"""Announces ended sessions to sockets that outlive the request in which they were checked.
+"""Notifies open sockets when their session ends.
 
-Signing out, revoking a session or suspending its user must close open sockets at once. This reaches
-the sockets of this process; another one notices within a minute (`SocketSession`).
+Signing out, revoking a session or suspending its user must close open sockets at once. Only sockets
+of this process are notified; other processes notice within a minute (`SocketSession`).
 """
 
 import asyncio

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.audit.service import Audit
+from ocmt_management.audit.service import Audit, client_of_request
 from ocmt_management.auth.cookies import SESSION_LIFE
 from ocmt_management.auth.models import Role, User, UserSession
 from ocmt_management.auth.principal import Principal
@@ -41,6 +41,7 @@ class Sessions:
                 user_id=user.id,
                 token_hash=token_hash(token),
                 user_agent=user_agent[:_USER_AGENT_CHARACTERS],
+                client=client_of_request(),
                 created_at=now,
                 last_used_at=now,
                 expires_at=now + SESSION_LIFE,
@@ -71,10 +72,10 @@ class Sessions:
 
 
 async def find(database: Database, token: str, *, clock: Clock, used: bool) -> Principal | None:
-    """The user of the session with this token; `None` when unknown, ended or suspended.
+    """The user of the session with this token; `None` if it is unknown, ended or its user inactive.
 
-    With `used`, a person acts, so the session's idle time restarts. Runs in its own transactions,
-    so that a request's transaction begins with the request's first statement.
+    `used` restarts the session's idle time: pass `True` when a person acts. Runs in its own
+    transactions, so that a request's transaction begins with the request's first statement.
     """
     now = clock()
     async with database.read() as reading:
@@ -100,12 +101,12 @@ async def find(database: Database, token: str, *, clock: Clock, used: bool) -> P
 async def note_use(
     database: Database, user_id: str, session_id: str, *, last_used_at: datetime, clock: Clock
 ) -> datetime:
-    """Record that a person used the session, at most every 5 minutes; returns the recorded time."""
+    """Record that a person used the session, at most every 5 minutes. Returns the recorded time."""
     now = clock()
     if now - last_used_at < _TOUCH_EVERY:
         return last_used_at
     async with database.write() as writing:
-        await SessionRepository(writing).touch(user_id, session_id, now)
+        await SessionRepository(writing).touch(user_id, session_id, now, client=client_of_request())
     return now
 
 

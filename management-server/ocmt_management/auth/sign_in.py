@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ocmt_management.audit.service import STRANGER, Audit, AuditThrottle
 from ocmt_management.auth.allow_list import AllowList
 from ocmt_management.auth.cookies import LINK_LIFE
+from ocmt_management.auth.links import add_link, link_address
 from ocmt_management.auth.mail_templates import sign_in_mail
 from ocmt_management.auth.models import Role, SignInLink, Status, User, WaitingBrowser
 from ocmt_management.auth.repository import InvitationRepository, LinkRepository, UserRepository
@@ -26,7 +27,7 @@ from ocmt_management.db import Database, after_commit
 from ocmt_management.email_addresses import domain
 from ocmt_management.mail.service import MailQueue
 from ocmt_management.settings import ManagementSettings
-from ocmt_management.tokens import KeyedHash, is_token, new_code, new_token
+from ocmt_management.tokens import KeyedHash, is_token, new_code
 
 log = structlog.get_logger(__name__)
 
@@ -46,13 +47,13 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class CodeShown:
-    """The link was opened in another browser: digits to type into the requesting one."""
+    """The result of using a link in another browser: digits to type into the requesting one."""
 
     code: str
 
 
 def link_invalid() -> Problem:
-    """The same error for every reason; the reason would only help an attacker."""
+    """The error for every invalid link or code: the reason would only help an attacker."""
     return Problem(
         403,
         "link-invalid",
@@ -108,17 +109,19 @@ class SignIn:
                 "no link sent: the address has the maximum of unused links", domain=domain(email)
             )
             return
-        token = _add_link(self._links, self._hash, email, clock=self._clock, verifier=verifier)
+        token = add_link(
+            self._links, self._hash, email, now=now, expires_at=now + LINK_LIFE, verifier=verifier
+        )
         self._record_request(email, client, "mailed" if allowed else "no mail: not allowed")
         if not allowed:
             log.info("no link sent: the address may not sign in", domain=domain(email))
             return
         mail = sign_in_mail(
             to=email,
-            link=_address(self._settings, token),
+            link=link_address(self._settings, token),
             life_minutes=int(LINK_LIFE.total_seconds() // 60),
         )
-        # After that the link would have expired.
+        # A mail sent later would hold an expired link.
         after_commit(
             self._db, lambda: self._mail_queue.post(mail, within=LINK_LIFE - _READING_TIME)
         )
@@ -134,7 +137,7 @@ class SignIn:
         )
 
     async def account(self, token: str, *, verifier: str | None) -> tuple[str, bool] | None:
-        """The account of an unused link, and whether the link signs in this browser."""
+        """`(address, signs in this browser)` of an unused link; `None` if it is invalid."""
         link = await self._live(token)
         if link is None or not await self._allow_list.allows(link.email):
             return None
@@ -143,7 +146,10 @@ class SignIn:
     async def use_token(
         self, token: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | CodeShown | None:
-        """Use a link: a session in the requesting browser, digits in another, `None` if invalid."""
+        """Use a link: sign in the requesting browser, or show digits in another.
+
+        Returns `None` if the link is invalid.
+        """
         now = self._clock()
         link = await self._live(token)
         if link is None:
@@ -159,7 +165,10 @@ class SignIn:
     async def use_code(
         self, code: str, *, verifier: str | None, user_agent: str
     ) -> SignedIn | None:
-        """Use the digits that another browser showed. Every call counts as an attempt."""
+        """Sign in with the digits that another browser showed; `None` if wrong.
+
+        Every call counts as an attempt.
+        """
         if verifier is None:
             return None
         waiting = await self._links.count_attempt(
@@ -206,10 +215,9 @@ async def operator_link(
 ) -> tuple[str, str]:
     """Make a link that any browser may use once; returns `(address, link)`.
 
-    The operator can read the database and its keys, so the link needs no further permission: in an
-    installation without an admin its user becomes the admin; later, a new address becomes a
-    member. Without `email` the link is for the first admin. Raises `Problem` unless the
-    user is active.
+    The operator can read the database and its keys, so no permission is checked. A new address
+    becomes the admin of an installation without one, and a member otherwise. Without `email` the
+    link is for the first admin. Raises `Problem` if the user is not active.
     """
     users = UserRepository(session)
     allow_list = AllowList(session, settings, clock)
@@ -218,6 +226,7 @@ async def operator_link(
     chosen = email or (LOCAL_ADMIN if admin is None else admin.email)
     user = await users.by_email(chosen)
     if user is None:
+        await LinkRepository(session).delete_made_for(chosen)  # one of an invitation, too
         user = allow_list.add_user(chosen, Role.MEMBER if admin else Role.ADMIN, actor="operator")
         await session.flush()
     if user.status == Status.DELETING:
@@ -227,33 +236,16 @@ async def operator_link(
     if admin is None:
         user.role = Role.ADMIN
         Audit(session, clock).record("user.admin", user_id=user.id, actor="operator")
-    token = _add_link(
-        LinkRepository(session), KeyedHash(settings.jwt_secret), chosen, clock=clock, verifier=None
+    now = clock()
+    token = add_link(
+        LinkRepository(session),
+        KeyedHash(settings.jwt_secret),
+        chosen,
+        now=now,
+        expires_at=now + LINK_LIFE,
     )
     Audit(session, clock).record("link.made", user_id=user.id, actor="operator", subject=chosen)
-    return chosen, _address(settings, token)
-
-
-def _add_link(
-    links: LinkRepository, hashed: KeyedHash, email: str, *, clock: Clock, verifier: str | None
-) -> str:
-    token = new_token()
-    now = clock()
-    links.add(
-        SignInLink(
-            email=email,
-            token_hash=hashed("link", token),
-            verifier_hash=None if verifier is None else hashed("verifier", verifier),
-            created_at=now,
-            expires_at=now + LINK_LIFE,
-        )
-    )
-    return token
-
-
-def _address(settings: ManagementSettings, token: str) -> str:
-    # In the fragment, which browsers do not send: it appears in no log and no Referer.
-    return f"{settings.page_origin}/sign-in#{token}"
+    return chosen, link_address(settings, token)
 
 
 async def warn_without_admin(database: Database, settings: ManagementSettings) -> None:

@@ -1,4 +1,4 @@
-"""The session of an open WebSocket, which outlives the request in which it was checked."""
+"""The session of an open WebSocket, which is checked again while the socket is open."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ _CHECK_EVERY_S = 60.0
 
 
 class SocketSession:
-    """`find` reads the session from the database again; it returns `None` if that has ended."""
+    """`find` reads the session from the database; it returns `None` once the session has ended."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """One browser tab's chat: its WebSocket, and a conversation with the user's gateway.
 
-The gateway connection is opened on first need, since opening it wakes the agent, and reopened when
-lost. The browser's socket stays open while the agent sleeps, crashes or restarts. The user comes
-from the session, never from a frame.
+The gateway connection is opened when first needed, since opening it wakes the agent, and reopened
+when lost. The browser's socket stays open while the agent sleeps, crashes or restarts. The user
+comes from the session, never from a frame.
 """
 
 import asyncio
@@ -143,6 +143,9 @@ class ChatConnection:
                 changed.clear()
                 try:
                     view = await agents.view(user_id)
+                    if view.warning is None:
+                        warning = await self._llm.budget_warning(user_id)
+                        view = view.model_copy(update={"warning": warning})
                 except Problem:  # the database is away; /health reports it
                     await asyncio.sleep(_RETRY_S)
                     continue

@@ -1,7 +1,7 @@
 """The conversation behind one chat: frames become gateway requests, gateway events become frames.
 
-When an answer is in progress and the connection breaks, the agent stops, or no event arrives for
-75 s, the state of the answer is read from the history.
+If the connection breaks, the agent stops, or no event arrives for 75 s while an answer is in
+progress, the state of the answer is read from the history.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from ocmt_management.llm.service import Llm
 log = structlog.get_logger(__name__)
 
 _HISTORY_LIMIT = 100
-# A longer message is a placeholder in `chat.history`, whatever `maxChars` says.
+# `chat.history` replaces a longer message with a placeholder, whatever `maxChars` says.
 _HISTORY_MAX_CHARS = 128 * 1024
-# Keeps a history far below what one page may have in its queue.
+# Keeps a history far below the limit of one page's frame queue.
 _HISTORY_MAX_BYTES = 2 * 1024 * 1024
-# As far back as an answer is that has just ended.
+# An answer that has just ended is among the five newest messages.
 _NEWEST = 5
 _MAX_WHOLE_CHARS = 500_000
 _MAX_WHOLE_MESSAGES = 2
@@ -44,7 +44,7 @@ _SILENT_AFTER_S = 75.0
 _CATCH_UP_FOR_S = 60.0
 _RESUMED_WITHIN_S = 15.0
 _RETRY_S = 1.0
-# OpenClaw's commands, which need rights that the chat does not have; it reads them in any case.
+# OpenClaw's commands, in any case of letters. They need rights that the chat does not have.
 _NEW_CONVERSATION = re.compile(r"\s*/(?:new|reset)\b", re.IGNORECASE)
 _ONE_CONVERSATION = (
     "You have one conversation with your agent, and cannot start another one yet. Send /compact to "
@@ -54,7 +54,7 @@ _ASLEEP_OR_GONE = frozenset({AgentState.STOPPED, AgentState.FAILED, AgentState.N
 
 
 class Conversation:
-    """`send` queues a frame for the page. Tasks run in the chat's `group`."""
+    """`send` queues a frame for the page; background tasks run in `group`."""
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class Conversation:
         self._attaching = asyncio.Lock()
         self._subscribed = False
         self._in_use = False
-        """Whether the page uses the conversation, so that it must be kept up to date."""
+        """Whether the page has used the conversation, and so must be kept up to date."""
         self._limit = _HISTORY_LIMIT
         self._catching_up: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_again = False
         self._last_run: str | None = None
-        """The run that ended last; its files follow, if it sent any."""
+        """The run that ended last, whose files may still follow."""
         self._last_event_at = 0.0
 
     async def handle(self, frame: FromPage) -> None:
@@ -114,7 +114,7 @@ class Conversation:
                 self._begin_refresh()
 
     async def watch_for_silence(self) -> None:
-        """Read the history when no event arrives during an answer; runs as long as the chat."""
+        """Read the history whenever an answer is in progress and no event has arrived for 75 s."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SILENT_AFTER_S / 5)
@@ -167,7 +167,7 @@ class Conversation:
         )
 
     async def _fetch_whole(self, placeholder: dict[str, Any]) -> None:
-        """Replace a placeholder of the history with its message, if the gateway still has it."""
+        """Replace a history's placeholder with the whole message, if the gateway still has it."""
         gateway = await self._attached()
         try:
             answer = await gateway.request(
@@ -186,7 +186,7 @@ class Conversation:
     # The gateway
 
     async def _attached(self) -> Gateway:
-        """The gateway, connected and subscribed if necessary. Raises `Problem`."""
+        """Return the gateway; connect and subscribe first if necessary. Raises `Problem`."""
         async with self._attaching:
             self._in_use = True
             gateway = self._gateway
@@ -231,12 +231,12 @@ class Conversation:
                 if result["type"] == "final":
                     self._last_run = str(payload.get("runId"))
         elif name == "sessions.changed" and self._last_run is not None and gained_row(payload):
-            # Once an answer: each request counts as use of the agent.
+            # Only once per answer, since each request counts as use of the agent.
             run_id, self._last_run = self._last_run, None
             self._group.create_task(self._look_for_files(run_id))
 
     async def _look_for_files(self, run_id: str) -> None:
-        """Send the history again if the answer has files: its events do not include them."""
+        """Send the history again if the answer has files, which its events do not include."""
         try:
             gateway = await self._attached()
             payload = await gateway.request(
@@ -255,7 +255,7 @@ class Conversation:
             self._refresh_again = True  # what it read may be older
 
     async def _refresh(self) -> None:
-        """Send the page the history again, with messages of other tabs or of the agent itself."""
+        """Send the history again, to show messages of other tabs or of the agent on its own."""
         try:
             while True:
                 self._refresh_again = False
@@ -287,7 +287,7 @@ class Conversation:
                     if self._settle(run_states):
                         self._last_event_at = loop.time()
                         return
-                    # The gateway is back; runs that it resumes on its own, it resumes soon.
+                    # The gateway is back and soon resumes interrupted runs on its own.
                     if answered_at is None:
                         answered_at = loop.time()
                         give_up_at = answered_at + _RESUMED_WITHIN_S
@@ -299,7 +299,7 @@ class Conversation:
             self._catching_up = None
 
     def _settle(self, run_states: history.RunStates) -> bool:
-        """Send the page the state of its answers; returns whether all were found."""
+        """Send the page the state of each answer in progress. Returns whether all were found."""
         in_progress = {
             self._runs.page_id(key): text for key, text in run_states.in_progress.items()
         }

@@ -1,4 +1,4 @@
-"""The count of open chats, for the chat's endpoint."""
+"""FastAPI dependencies: the counter of open chats."""
 
 from typing import Annotated
 

@@ -17,7 +17,7 @@ from ocmt_management.tools.dependencies import Approvals
 
 router = APIRouter()
 
-# Types that browsers show as a picture; everything else is only ever saved as a file.
+# Types served for display as pictures; everything else is offered as a download.
 _PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 

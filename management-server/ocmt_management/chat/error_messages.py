@@ -12,7 +12,7 @@ _DISK_FULL = re.compile(r"disk is full|ENOSPC|no space left", re.IGNORECASE)
 
 _NO_REASON = "Your agent could not answer. Send your message again."
 # OpenClaw's notices after a failed turn, such as "⚠️ LLM request failed (rate limited, HTTP 429)."
-# 424 is what `/llm` answers when the user's key, or their account, is the reason.
+# `/llm` answers 424 if the user's key or their account with the provider is the reason.
 _NOTICES = (
     (
         r"\bHTTP 424\b|authenticat|\bHTTP 40[123]\b|billing",
@@ -47,19 +47,19 @@ _NOTICES = (
 _SIGN = re.compile(r"^\s*⚠️?\s*")
 
 STOPPED = "You stopped your agent before it read this message."
-# A stop that comes before the gateway has accepted a message.
+# The error for a message that is stopped before the gateway has accepted it.
 _STOPPED = re.compile(r"admission ended or was cancelled", re.IGNORECASE)
 
 
 def for_page(code: str, message: str) -> tuple[str, str]:
-    """The code and the text that the page shows for an error of OpenClaw."""
+    """`(code, text)` that the page shows for an error of OpenClaw."""
     if _STOPPED.search(message):
         return "agent-stopped", STOPPED
     return ("disk-full", DISK_FULL) if _DISK_FULL.search(message) else (code, message)
 
 
 def of_run(message: str) -> tuple[str, str]:
-    """Like `for_page`, for the notice of a failed turn, which is empty without a reason."""
+    """Like `for_page`, for the notice of a failed turn, which may be empty."""
     for pattern, code, detail in _NOTICES:
         if re.search(pattern, message, re.IGNORECASE):
             return code, detail

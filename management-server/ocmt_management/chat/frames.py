@@ -48,7 +48,7 @@ class WireFile(TypedDict):
 
 
 class WireMessage(TypedDict):
-    """`queued`: waits for its turn. `failed`: unanswered, for the reason in `detail`."""
+    """A message. `queued` waits for its turn; `failed` got no answer (`detail` is the reason)."""
 
     id: str
     role: Speaker
@@ -81,7 +81,7 @@ class AcceptedFrame(TypedDict):
 
 
 class DeltaFrame(TypedDict):
-    """More of an answer. The first of a run may be empty: the agent has begun to work.
+    """A piece of an answer. The first of a run may be empty: the agent has begun to work.
 
     With `replace`, the text replaces all earlier deltas instead of following them.
     """
@@ -104,7 +104,7 @@ class AbortedFrame(TypedDict):
 
 
 class ApprovalFrame(TypedDict):
-    """A call that waits for the user's decision, or what became of it."""
+    """A tool call that waits for the user's decision, or its outcome."""
 
     type: Literal["approval"]
     approval: ApprovalView
@@ -131,7 +131,7 @@ Frame = (
 
 
 def read(text: str) -> FromPage:
-    """Parse a frame. Raises `ValueError` with the reason, which does not quote the frame."""
+    """Parse a frame from the page. Raises `ValueError`, whose text does not quote the frame."""
     try:
         return _FROM_PAGE.validate_json(text)
     except ValidationError as error:

@@ -1,10 +1,10 @@
 """Converts OpenClaw's `chat.history` to the page's messages and the states of runs. Pure.
 
-Facts from OpenClaw 2026.9.6: messages that wait for their turn are not among `messages` but in
-`pendingInputs`, as is, for a moment, one whose turn begins. After a restart they are `interrupted`
-there, after a stop `cancelled`, and the agent never reads them; they stay listed. The run of a
-message that waits is the one in flight until it ends without a text, when the message joins the run
-before it or a later one. What the agent says before it calls a tool is stored before the call.
+Facts from OpenClaw 2026.9.6: a message that waits for its turn is in `pendingInputs`, not in
+`messages`; one whose turn has just begun is there, too, for a moment. Waiting messages become
+`interrupted` by a restart and `cancelled` by a stop; the agent never reads them, and they stay
+listed. A waiting message's own run is in flight until it ends without a text; the run before it or
+a later one then reads the message. Text before a tool call is stored before the call.
 """
 
 from dataclasses import dataclass
@@ -43,16 +43,16 @@ def messages(
 ) -> list[WireMessage]:
     """The messages to show, oldest first, without thoughts and tool calls.
 
-    The answer in progress is left out: `run_states` has its text. `last_error` says why the user's
-    last model request failed, which OpenClaw's notice does not.
+    The answer in progress is left out: `run_states` has its text. `last_error` is the reason why
+    the user's last model request failed, which OpenClaw's notice lacks.
     """
     flying = _flying(payload)[0]
     shown: list[WireMessage] = []
     last_run: str | None = None
     failed: WireMessage | None = None
-    """The question whose turn failed, if nothing follows it."""
+    """The user's message whose turn failed, if nothing follows it."""
     of_outcome = False
-    """Whether the turn answers an outcome, which this server sent and the page does not show."""
+    """Whether the turn answers an approval's outcome: this server sent it, and it is not shown."""
     for row in _rows(payload):
         run_id = run_of(row)
         if run_id is not None and run_id == flying:
@@ -87,14 +87,14 @@ def messages(
 
 @dataclass(frozen=True, slots=True)
 class RunStates:
-    """The state of runs according to `chat.history`."""
+    """The states of runs, according to `chat.history`."""
 
     in_progress: dict[str, str]
-    """The run in progress, if any, with its text so far."""
+    """Run id → its text so far; at most one."""
     queued: frozenset[str]
     """Runs that wait for their turn."""
     answers: dict[str, tuple[str, Any]]
-    """Ended runs, with their answer's text and time."""
+    """Ended run id → `(text, time)` of its answer."""
 
 
 def run_states(payload: dict[str, Any]) -> RunStates:
@@ -127,7 +127,7 @@ def run_states(payload: dict[str, Any]) -> RunStates:
 
 
 def omitted(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """The placeholders in the history whose messages `chat.message.get` returns, newest first."""
+    """Placeholders of messages to fetch with `chat.message.get`, newest first."""
     return [
         row
         for row in reversed(_rows(payload))
@@ -145,9 +145,9 @@ def _rows(payload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _was_left(payload: dict[str, Any], now_ms: float) -> bool:
-    """Whether the newest message is over 60 s old, and no run is to answer it.
+    """Whether the newest message is over 60 s old and no run is active.
 
-    The gateway has no run for a moment between two runs, and for some seconds after a crash.
+    Between two runs, and for some seconds after a crash, no run is active either.
     """
     idle = as_object(payload.get("sessionInfo")).get("hasActiveRun") is False
     at = _time(_rows(payload)[-1].get("timestamp"))
@@ -161,14 +161,14 @@ def _flying(payload: dict[str, Any]) -> tuple[str | None, str]:
 
 
 def _queued(payload: dict[str, Any]) -> list[str]:
-    """The runs of waiting messages, without the oldest if it is in flight: its turn begins."""
+    """The runs of waiting messages, without the oldest if its turn has begun (it is in flight)."""
     waiting = [run for state, run, _ in _pending(payload) if state == "queued" and run]
     begins = waiting[:1] == [as_object(payload.get("inFlightRun")).get("runId")]
     return waiting[1:] if begins else waiting
 
 
 def _pending(payload: dict[str, Any]) -> list[tuple[str, str | None, dict[str, Any]]]:
-    """`(state, run, input)` of the inputs that are in no turn, oldest first."""
+    """`(state, run id, input)` of each pending input, oldest first."""
     items = as_object(payload.get("pendingInputs")).get("items")
     return [
         (str(item.get("state") or "queued"), _text_or_none(item.get("runId")), item)
@@ -208,7 +208,7 @@ def _append(message: WireMessage, more: WireMessage) -> None:
 
 
 def _fail(shown: list[WireMessage], notice: str) -> WireMessage | None:
-    """Mark the question whose turn failed."""
+    """Mark the last message of the user as failed and return it; `None` if there is none."""
     for message in reversed(shown):
         if message["role"] == "user":
             message["state"] = "failed"
@@ -240,7 +240,7 @@ def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
 
 
 def _without_repeated_failures(shown: list[WireMessage]) -> list[WireMessage]:
-    """Of messages that were sent again, drop the unread ones, and the failures of the others."""
+    """Clean up messages that were sent again: drop unread ones, clear the failure of the others."""
     known = {message["id"] for message in shown}
     kept: list[WireMessage] = []
     for message in shown:

@@ -1,4 +1,4 @@
-"""Counts each user's open chats, to bound them."""
+"""Counts the open chats of each user, to limit them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ class OpenChats:
 
     @contextmanager
     def add(self, user_id: str) -> Iterator[bool]:
-        """Count one more chat during the block; yields whether the count is within the bound."""
+        """Count a chat during the block; yields whether the user is within the limit."""
         self._open[user_id] += 1
         try:
             yield self._open[user_id] <= MAX_PER_USER

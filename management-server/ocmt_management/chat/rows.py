@@ -59,7 +59,7 @@ def files_of(row: dict[str, Any]) -> list[WireFile]:
 
 
 def failure_of(row: dict[str, Any]) -> str | None:
-    """OpenClaw's notice of a failed turn, empty without a reason; `None` for other messages."""
+    """OpenClaw's notice of a failed turn, empty if without a reason; `None` for other messages."""
     if row.get("role") == "custom" and row.get("customType") == _ENDED_EARLY:
         return None if was_stopped(row) else ""
     if row.get("role") != "assistant" or row.get("stopReason") != "error":
@@ -87,13 +87,13 @@ def row_id(row: dict[str, Any]) -> str | None:
 
 
 def run_of(row: dict[str, Any]) -> str | None:
-    """The run in which the agent wrote this message."""
+    """The id of the run in which the agent wrote this message; `None` for the user's."""
     found = as_object(row.get("__openclaw")).get("runId")
     return found if isinstance(found, str) and row.get("role") != "user" else None
 
 
 def sent_with(row: dict[str, Any]) -> str | None:
-    """The id that a user's message was sent with."""
+    """The id with which a user's message was sent; `None` for other messages."""
     key = row.get("idempotencyKey") or as_object(row.get("__openclaw")).get("idempotencyKey")
     if row.get("role") == "user" and isinstance(key, str) and key.endswith(_USER_SUFFIX):
         return key.removesuffix(_USER_SUFFIX)
@@ -101,9 +101,9 @@ def sent_with(row: dict[str, Any]) -> str | None:
 
 
 def next_attempt(message_id: str) -> str | None:
-    """The id that the page gives a message when it is sent again after its run failed.
+    """The id of a message when the page sends it again after a failure; `None` if not a UUID.
 
-    It is computed from the first id, so that every device can tell which were sent again.
+    It follows from the first id, so that every device recognises messages that were sent again.
     """
     try:
         return str(UUID(int=UUID(message_id).int + 1))

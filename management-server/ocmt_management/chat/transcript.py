@@ -3,9 +3,9 @@
 Facts from OpenClaw 2026.9.6: a run has the id that its message was sent with. A message that
 arrives during a run joins that run or waits for a later one with an id of its own; its own run then
 ends without a message, and the message is stored when the agent reads it. A failed run may
-report the failure twice. Text of one run before and after a tool call is one message while it
-streams and several in the history. After a crash, a gateway resumes its interrupted run on its
-own, seconds after it started and under another id.
+report the failure twice. Text before and after a tool call is one message while it streams and
+several in the history. After a crash, a gateway resumes the interrupted run on its own, seconds
+after its start and under another id.
 """
 
 from collections import OrderedDict
@@ -25,7 +25,7 @@ _REMEMBERED = 256
 
 @dataclass(slots=True)
 class Failed:
-    """A run ended in an error."""
+    """The end of a run in an error, with OpenClaw's message."""
 
     run_id: str
     message: str
@@ -33,7 +33,7 @@ class Failed:
 
 @dataclass(slots=True)
 class Runs:
-    """What was sent to one browser about each run, so that nothing is sent twice."""
+    """What one browser was sent about each run, so that nothing is sent twice."""
 
     in_progress: dict[str, str] = field(default_factory=dict)
     """Runs in progress, with their text sent so far."""
@@ -58,16 +58,16 @@ class Runs:
         return True
 
     def resumed_by(self, run_id: str, resumed_id: str) -> None:
-        """Record that a restarted gateway continues `run_id` in another run; the page sees one."""
+        """Record that a restarted gateway continues `run_id` as `resumed_id`."""
         _remember(self._resumes, resumed_id, run_id)
 
     def record_sent(self, message_id: str) -> None:
         _remember(self.sent, message_id, message_id)
 
     def is_news(self, payload: dict[str, Any]) -> bool:
-        """Whether the page must read the history for a `session.message`.
+        """Whether a `session.message` requires the history to be sent again.
 
-        It must for a message that the user sent in another tab, and for one that waited.
+        It does for a message that another tab sent, and for one that has waited for its turn.
         """
         row = as_object(payload.get("message"))
         if row.get("role") != "user" or not _is_ours(payload):
@@ -93,7 +93,7 @@ class Runs:
         row = as_object(payload.get("message"))
         match payload.get("state"):
             case "status" | "delta":
-                # Every delta carries the whole text, which makes up for missed ones.
+                # Every delta carries the whole text, so a missed one does not matter.
                 return self.update(run_id, text_of(row))
             case "final":
                 return self.final(run_id, text_of(row), row.get("timestamp"), files_of(row))
@@ -118,9 +118,9 @@ class Runs:
         return frames.final(run_id, answer)
 
     def update(self, run_id: str, text: str) -> Frame | None:
-        """A frame with the part of a run's text that the page lacks; `None` if it lacks none.
+        """A frame with the part of a run's text that the page lacks; `None` if it has all.
 
-        A run that the page does not know is announced, even without a text.
+        A run that is new to the page is announced, even without a text.
         """
         if run_id in self._ended:
             return None
@@ -139,9 +139,9 @@ class Runs:
 
 
 def gained_row(payload: dict[str, Any]) -> bool:
-    """Whether a `sessions.changed` is about a message that no `session.message` reported.
+    """Whether a `sessions.changed` event reports a message that no `session.message` did.
 
-    OpenClaw stores an answer's files in such a message, after the answer's end.
+    OpenClaw stores an answer's files in such a message after the answer has ended.
     """
     return _is_ours(payload) and payload.get("phase") == "message"
 

@@ -1,1 +1,1 @@
-"""Whether the server can do its job, and if not, what to do."""
+"""Health checks of the server and its dependencies, with the cure for each failure."""

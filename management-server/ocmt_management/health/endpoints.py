@@ -67,7 +67,7 @@ async def health(
 
 @router.get("/metrics")
 async def metrics(request: Request, llm: Llm, tools: Tools) -> Response:
-    """For Prometheus on this machine only, since browsers reach this server's port, too."""
+    """Metrics for Prometheus. Only for this machine, since browsers reach this port, too."""
     if not _is_of_this_machine(request):
         raise HTTPException(404)
     return Response(llm.metrics.text() + tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
@@ -79,7 +79,7 @@ def _is_of_this_machine(request: Request) -> bool:
 
 
 def _mail(failure: MailFailure | None) -> Check:
-    """Judge mail by the last attempt. Only the log has the reply, since /health is public."""
+    """Check mail by its last attempt. The reply is only logged, since /health is public."""
     if failure is None:
         return Check(ok=True)
     code = "" if failure.code is None else f" (reply {failure.code})"

@@ -1,1 +1,1 @@
-"""Users' language models: the choice of one, and the gateway (`/llm`) that their agents call."""
+"""Users' language models: the choice of a model, and the gateway (`/llm`) that agents call."""

@@ -1,4 +1,4 @@
-"""Budgets as pure decisions: what is spent, what is reserved, and whether there is room."""
+"""Decides whether a budget's limits are reached by what is spent and reserved. Pure."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -7,10 +7,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ocmt_management.llm.request_source import Source
 
+NANO = 10**9
+"""Nano-dollars in a dollar."""
+
 
 class Period(StrEnum):
     DAY = "day"
     MONTH = "month"
+
+
+_NAMES = {Period.DAY: "today", Period.MONTH: "this month"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +31,24 @@ class Limits:
 
     @property
     def refuses(self) -> bool:
-        """Whether these limits can make a request be refused."""
+        """Whether these limits can cause a request to be refused."""
         return self.day_hard is not None or self.month_hard is not None
+
+    @property
+    def warns(self) -> bool:
+        return self.day_soft is not None or self.month_soft is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Written costs and open reservations of a day, and of its month, in nano-dollars."""
+    """Recorded costs plus open reservations, of a day and of its month, in nano-dollars."""
 
     day: int = 0
     month: int = 0
 
 
 def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
-    """The hard limit that leaves no room for another request; `None` while there is room.
+    """The period whose hard limit is reached; `None` if another request may be sent.
 
     A request may begin while anything is left, so spending exceeds a limit by less than one
     request's reservation.
@@ -54,7 +64,7 @@ def reached(limits: Limits, spent: Spent, source: Source) -> Period | None:
 
 
 def told(limits: Limits, spent: Spent) -> Period | None:
-    """The soft limit that is reached; `None` if none is."""
+    """The period whose soft limit is reached; `None` if none is."""
     if limits.day_soft is not None and spent.day >= limits.day_soft:
         return Period.DAY
     if limits.month_soft is not None and spent.month >= limits.month_soft:
@@ -62,8 +72,19 @@ def told(limits: Limits, spent: Spent) -> Period | None:
     return None
 
 
+def warning(limits: Limits, spent: Spent) -> str | None:
+    """A sentence for the user once a soft limit is reached."""
+    period = told(limits, spent)
+    if period is None:
+        return None
+    today = period is Period.DAY
+    sum_, hard = (spent.day, limits.day_hard) if today else (spent.month, limits.month_hard)
+    of = "" if hard is None else f" of ${hard / NANO:,.2f}"
+    return f"Your agent has used ${sum_ / NANO:,.2f}{of} for models {_NAMES[period]}."
+
+
 def day_of(now: datetime, time_zone: str) -> date:
-    """The current date in a time zone; in UTC if this system does not know the zone."""
+    """The date of `now` in a time zone, or in UTC if this system does not know the zone."""
     try:
         return now.astimezone(ZoneInfo(time_zone)).date()
     except (ZoneInfoNotFoundError, ValueError, OSError):

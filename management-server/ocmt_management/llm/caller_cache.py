@@ -1,8 +1,8 @@
-"""Caches who calls `/llm`, with their model and key, for a few seconds.
+"""Caches the user, model and key of an agent token for a few seconds.
 
-A busy agent calls every few seconds, and looking all this up costs more than forwarding the
-request. Changes made by this process evict the entry at once (`forget`); the few seconds only
-bound how long a change by another process goes unnoticed.
+A busy agent calls `/llm` every few seconds, and these look-ups cost more than forwarding the
+request. Changes by this process evict the entry at once (`forget`); the expiry bounds how long a
+change by another process goes unnoticed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from ocmt_management.clock import Clock
 from ocmt_management.llm.choice import ChosenModel
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.tokens import token_hash
-from ocmt_management.vault.service import SecretValue
 
 CACHED_FOR = timedelta(seconds=10)
 _MAX_ENTRIES = 1000
@@ -20,14 +20,15 @@ _MAX_ENTRIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user whose agent calls, their chosen model, and their key for it."""
+    """The user whose agent calls, their chosen model, and the access to it."""
 
     user_id: str
     chosen: ChosenModel
-    key: SecretValue | None
+    access: Access | None
+    """How requests to the provider are authorised; `None` for the demo, or without a key."""
     time_zone: str
     limited: bool
-    """Whether a budget can refuse the user's requests."""
+    """Whether a budget, or the limit of a shared key, can refuse the user's requests."""
 
 
 class CallerCache:
@@ -39,14 +40,14 @@ class CallerCache:
     async def find(
         self, token: str, look_up: Callable[[], Awaitable[Caller | None]]
     ) -> Caller | None:
-        """The caller with this token. An unknown token (`None`) is not cached."""
+        """The caller with this token; `None` for an unknown token, which is not cached."""
         key = token_hash(token)
         caller, until = self._entries.get(key, (None, None))
         if caller is not None and until is not None and self._clock() < until:
             return caller
         changes = self._changes
         caller = await look_up()
-        # A look-up that a change overlapped may have read the old state.
+        # A look-up may have read the old state if a change was made meanwhile.
         if caller is not None and changes == self._changes:
             if len(self._entries) >= _MAX_ENTRIES:
                 self._entries.clear()
@@ -61,6 +62,6 @@ class CallerCache:
             del self._entries[key]
 
     def forget_all(self) -> None:
-        """Evict all users: the total budget changed. Call after the commit."""
+        """Evict all users: the total budget or a shared key changed. Call after the commit."""
         self._changes += 1
         self._entries.clear()

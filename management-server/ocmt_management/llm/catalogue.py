@@ -1,4 +1,4 @@
-"""Checks a key with its provider when it is saved, and lists the models that it may use."""
+"""Checks a key with its provider before it is saved, and lists the models that it may use."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from ocmt_common.problems import Problem
 from ocmt_management.clock import Clock
 from ocmt_management.llm import errors, provider_errors
 from ocmt_management.llm.models import MODEL_CHARACTERS
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.provider_errors import Cause
 from ocmt_management.llm.providers import Provider, credentials
+from ocmt_management.outbound.service import OutboundRefused
 from ocmt_management.settings import ManagementSettings
-from ocmt_management.vault.service import SecretValue
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class KeyCheck(StrEnum):
 
 
 class NoList(Exception):
-    """The provider gave no list of models. `str()` says why, for the user."""
+    """The provider returned no list of models. `str()` is the reason, for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +47,37 @@ class _Answer:
 
 class Catalogue:
     def __init__(
-        self, http: httpx2.AsyncClient, settings: ManagementSettings, clock: Clock
+        self,
+        http: httpx2.AsyncClient,
+        outbound_http: httpx2.AsyncClient,
+        settings: ManagementSettings,
+        clock: Clock,
     ) -> None:
         self._http = http
+        self._outbound_http = outbound_http
         self._settings = settings
         self._clock = clock
         self._lists: dict[tuple[str, str], tuple[list[str], datetime]] = {}
 
-    async def check(self, provider: Provider, key: SecretValue) -> KeyCheck:
-        """Check a key with its provider. Raises a 422 `Problem` if the provider rejects it."""
+    async def check(self, provider: Provider, access: Access) -> KeyCheck:
+        """Check a key with its provider, or an own server.
+
+        Raises a 422 `Problem` if the provider rejects the key, or the server may not be dialled.
+        """
         try:
-            answer = await self._get(provider, key, provider.check_path)
+            answer = await self._get(provider, access, provider.check_path)
+        except OutboundRefused as refused:
+            raise Problem(422, "address-refused", f"{refused}.") from refused
         except httpx2.HTTPError as error:
             log.info("key not checked", provider=provider.name, kind=type(error).__name__)
             return KeyCheck.UNCHECKED
         if answer.status == 200:
             return KeyCheck.OK
         refusal = provider_errors.from_body(answer.status, answer.text)
-        # A 403 may be of a key that models answer to, but that may not read this.
+        # A key that gets a 403 here may still be valid for requests to models.
         if answer.status not in (400, 401) or refusal.cause is not Cause.KEY:
             return KeyCheck.UNCHECKED
-        explained = errors.explain(provider.name, "", refusal, mask={key.reveal(): "•••"})
+        explained = errors.explain(provider.name, "", refusal, mask=access.mask)
         raise Problem(
             422,
             "key-refused",
@@ -74,40 +85,49 @@ class Catalogue:
             f"{provider.name} says: “{explained.reason}”",
         )
 
-    async def models(self, user_id: str, provider: Provider, key: SecretValue) -> list[str]:
-        """The names of the models that the key may use, cached for ten minutes. Raises `NoList`."""
+    async def models(self, user_id: str, provider: Provider, access: Access) -> list[str]:
+        """The names of the models that a user may use, cached for ten minutes. Raises `NoList`."""
         names, until = self._lists.get((user_id, provider.id), ([], None))
         if until is not None and self._clock() < until:
             return names
         try:
-            answer = await self._get(provider, key, provider.models_path)
+            answer = await self._get(provider, access, provider.models_path)
+        except OutboundRefused as refused:
+            raise NoList(f"{refused}.") from refused
         except httpx2.HTTPError as error:
             raise NoList(f"{provider.name} cannot be reached from this server.") from error
         if answer.status != 200:
             refusal = provider_errors.from_body(answer.status, answer.text)
-            explained = errors.explain(provider.name, "", refusal, mask={key.reveal(): "•••"})
+            explained = errors.explain(
+                provider.name, "", refusal, mask=access.mask, shared=access.shared
+            )
             raise NoList(explained.user.detail)
         names = sorted(_names(answer.text))
         if not names:
-            raise NoList(f"{provider.name} lists no models for this key.")
+            raise NoList(f"{provider.name} lists no models.")
         if len(self._lists) >= _MOST_ENTRIES:
             self._lists.clear()
         self._lists[user_id, provider.id] = names, self._clock() + _CACHED_FOR
         return names
 
     def forget(self, user_id: str) -> None:
-        """Drop the lists of a user, whose keys changed."""
+        """Drop a user's cached lists, after a change of their keys."""
         for entry in [entry for entry in self._lists if entry[0] == user_id]:
             del self._lists[entry]
 
-    async def _get(self, provider: Provider, key: SecretValue, path: str) -> _Answer:
+    def forget_all(self) -> None:
+        """Drop all lists: a shared key changed."""
+        self._lists.clear()
+
+    async def _get(self, provider: Provider, access: Access, path: str) -> _Answer:
         headers = {
             "user-agent": "ocmt",
             "accept": "application/json",
-            **credentials(provider.native_shape, key.reveal()),
+            **credentials(provider.native_shape, access.key),
         }
-        url = f"{provider.base_url(self._settings)}/{path}"
-        async with self._http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+        url = f"{provider.base_url(self._settings, access.server)}/{path}"
+        http = self._outbound_http if provider.own else self._http
+        async with http.stream("GET", url, headers=headers, timeout=_TIMEOUT) as response:
             raw = b""
             async for chunk in response.aiter_bytes():
                 raw += chunk
@@ -117,7 +137,7 @@ class Catalogue:
 
 
 def matching(names: Iterable[str], search: str) -> list[str]:
-    """The names that have every word of the search, in any case."""
+    """The names that contain every word of `search`, ignoring case."""
     words = search.lower().split()
     return [name for name in names if all(word in name.lower() for word in words)]
 
@@ -131,7 +151,7 @@ def _names(text: str) -> set[str]:
     if not isinstance(models, list):
         return set()
     ids = (model.get("id") for model in models[:_MOST_MODELS] if isinstance(model, dict))
-    # Google's names begin with the kind of what they name.
+    # Google prefixes its models' names with `models/`.
     names = (one.removeprefix("models/") for one in ids if isinstance(one, str))
     return {one for one in names if 0 < len(one) <= MODEL_CHARACTERS and _plain(one)}
 

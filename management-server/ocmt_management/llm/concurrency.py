@@ -1,6 +1,6 @@
-"""Bounds the concurrent requests of one user's agent, in number and in bytes.
+"""Limits the number and total size of one agent's concurrent requests.
 
-The bounds leave room for a busy agent, and keep one agent from taking the server's memory (a
+The limits leave room for a busy agent, but keep one agent from using up the server's memory (a
 request may have many megabytes) and its connections to providers.
 """
 
@@ -15,11 +15,11 @@ from ocmt_management.llm import errors
 
 MAX_PER_USER = 16
 MAX_BYTES_PER_USER = 64 * 1024 * 1024
-"""Two of the largest requests, or sixteen of four megabytes."""
+"""Room for two requests of the largest size, or for sixteen of four megabytes."""
 
 
 class RequestSlot:
-    """One request's share of its user's bounds."""
+    """One request's share of its user's limits."""
 
     def __init__(self, requests: Counter[str], bytes_held: Counter[str], user_id: str) -> None:
         self._requests = requests
@@ -43,7 +43,7 @@ class RequestSlot:
                 del counter[self._user_id]
 
     def release_after(self, response: Response) -> Response:
-        """The same response, which releases the slot when it is sent or its client disconnects."""
+        """Wrap the response, to release the slot once it is sent or the client disconnects."""
         self.released_by_response = True
         return _ReleasingResponse(response, self)
 
@@ -68,7 +68,10 @@ class RequestLimits:
 
     @contextmanager
     def slot(self, user_id: str) -> Iterator[RequestSlot]:
-        """A slot for the block, or for `release_after`'s response. Raises a 429 `LlmError`."""
+        """Hold a slot during the block, or until `release_after`'s response is sent.
+
+        Raises a 429 `LlmError` if the user has too many concurrent requests.
+        """
         if self._requests[user_id] >= MAX_PER_USER:
             raise errors.too_many_requests(MAX_PER_USER)
         slot = RequestSlot(self._requests, self._bytes_held, user_id)

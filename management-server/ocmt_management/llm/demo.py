@@ -11,15 +11,15 @@ from typing import Any
 _CHARACTERS_PER_TOKEN = 4
 _MAX_ECHO = 400
 
-# What OpenClaw adds to a user's message (seen in 2026.9.6): the time before it, facts of the run
-# after it, and whole messages of context.
+# OpenClaw puts the time before a user's message and facts about the run after it, and adds whole
+# messages of context (seen in 2026.9.6).
 _INTERNAL = re.compile(
     r"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>.*?<<<END_OPENCLAW_INTERNAL_CONTEXT>>>", re.DOTALL
 )
 _TIME = re.compile(r"\A\s*\[[A-Z][a-z]{2} \d{4}-\d{2}-\d{2} \d{2}:\d{2}[^\]\n]*\]\s?")
 _RUNTIME = re.compile(r"\n\nRuntime: agent=[^\n]*\| session=[^\n]*\Z")
 _MESSAGE_ID = re.compile(r"^\[message_id: [^\]\n]*\]\n?", re.MULTILINE)
-# Answers by which a model tells OpenClaw to stay silent; any other would reach the user.
+# Answers that OpenClaw does not show to the user.
 _SILENCE = re.compile(r"\b(NO_REPLY|HEARTBEAT_OK)\b")
 
 
@@ -31,6 +31,15 @@ def user_message(messages: object) -> str:
             if words:
                 return words
     return ""
+
+
+def as_chat(request: dict[str, Any]) -> dict[str, Any]:
+    """A request of any shape with its conversation as `messages` and its `system` text."""
+    if "input" not in request:
+        return request
+    given = request["input"]
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return {"messages": messages, "system": request.get("instructions")}
 
 
 def reply(words: str) -> str:
@@ -56,7 +65,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def tokens(text: str) -> int:
-    """An estimate of four characters per token; the demo has no tokenizer."""
+    """An estimate, at four characters per token; the demo has no tokenizer."""
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 

@@ -1,6 +1,7 @@
-"""The demo's answers in the providers' shapes, complete or streamed."""
+"""The demo model's answers in the shapes of OpenAI and Anthropic, whole or streamed."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class DemoAnswer:
                 stop_reason="end_turn",
                 written=self.used.written,
             )
+        if self.shape is Shape.RESPONSES:
+            return self._response(_id("resp"), "completed", [self._item(_id("msg"), "completed")])
         return {
             "id": _id("chatcmpl"),
             "object": "chat.completion",
@@ -56,9 +59,12 @@ class DemoAnswer:
         self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> AsyncIterator[bytes]:
         """The answer as server-sent events, at the pace of a fast model."""
-        anthropic = self.shape is Shape.ANTHROPIC
-        events = self._anthropic_events() if anthropic else self._openai_events()
-        for is_word, event in events:
+        events = {
+            Shape.OPENAI: self._openai_events,
+            Shape.RESPONSES: self._response_events,
+            Shape.ANTHROPIC: self._anthropic_events,
+        }[self.shape]
+        for is_word, event in events():
             if is_word:
                 await sleep(_PACE_S)
             yield event
@@ -81,6 +87,64 @@ class DemoAnswer:
         yield False, chunk({}, "stop")
         yield False, _event({**base, "choices": [], "usage": self._openai_usage()})
         yield False, format_sse_event(data_str="[DONE]")
+
+    def _response_events(self) -> Iterator[tuple[bool, bytes]]:
+        numbers = itertools.count()
+
+        def event(kind: str, **fields: Any) -> bytes:
+            return _event({"type": kind, "sequence_number": next(numbers), **fields}, name=kind)
+
+        response, item = _id("resp"), _id("msg")
+        at = {"item_id": item, "output_index": 0, "content_index": 0}
+        begun = self._response(response, "in_progress", [])
+        yield False, event("response.created", response=begun)
+        yield (
+            False,
+            event(
+                "response.output_item.added",
+                output_index=0,
+                item=self._item(item, "in_progress"),
+            ),
+        )
+        yield False, event("response.content_part.added", **at, part=_part(""))
+        for piece in demo.pieces(self.text):
+            yield True, event("response.output_text.delta", **at, delta=piece, logprobs=[])
+        yield False, event("response.output_text.done", **at, text=self.text, logprobs=[])
+        yield False, event("response.content_part.done", **at, part=_part(self.text))
+        done = self._item(item, "completed")
+        yield False, event("response.output_item.done", output_index=0, item=done)
+        whole = self._response(response, "completed", [done])
+        yield False, event("response.completed", response=whole)
+
+    def _item(self, item_id: str, status: str) -> dict[str, Any]:
+        content = [_part(self.text)] if status == "completed" else []
+        return {
+            "id": item_id,
+            "type": "message",
+            "role": "assistant",
+            "status": status,
+            "content": content,
+        }
+
+    def _response(
+        self, response_id: str, status: str, output: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        usage = {
+            "input_tokens": self.used.read,
+            "output_tokens": self.used.written,
+            "total_tokens": self.used.read + self.used.written,
+        }
+        return {
+            "id": response_id,
+            "object": "response",
+            "created_at": self.created_s,
+            "status": status,
+            "model": self.asked_model,
+            "output": output,
+            "usage": usage if status == "completed" else None,
+            "error": None,
+            "incomplete_details": None,
+        }
 
     def _anthropic_events(self) -> Iterator[tuple[bool, bytes]]:
         def event(kind: str, **fields: Any) -> bytes:
@@ -124,6 +188,10 @@ class DemoAnswer:
             "completion_tokens": self.used.written,
             "total_tokens": self.used.read + self.used.written,
         }
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": []}
 
 
 def _id(prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""The model gateway and the user's model choice, for endpoints."""
+"""FastAPI dependencies: the model gateway and the user's model choice."""
 
 from typing import Annotated
 

@@ -15,8 +15,10 @@ from ocmt_management.dependencies import Clock, Database, Transaction
 from ocmt_management.llm import choice as choices
 from ocmt_management.llm.catalogue import MOST_SHOWN, NoList, matching
 from ocmt_management.llm.dependencies import Llm, UserModelChoice
+from ocmt_management.llm.own_server import own_server_url
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.providers import PROVIDERS, ProviderId
-from ocmt_management.llm.repository import UsageRepository
+from ocmt_management.llm.repository import ModelRepository, UsageRepository
 from ocmt_management.llm.schemas import ModelAnswer, ModelRequest, ModelsAnswer
 from ocmt_management.llm.usage_report import UsageReport, days_between, exported
 from ocmt_management.llm.usage_schemas import (
@@ -39,16 +41,29 @@ async def show_model(choice: UserModelChoice) -> ModelAnswer:
 
 @router.put("")
 async def choose_model(
-    body: ModelRequest, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
+    *,
+    body: ModelRequest,
+    user: CurrentUser,
+    llm: Llm,
+    database: Database,
+    keys: KeyRing,
+    clock: Clock,
 ) -> ModelAnswer:
-    key_check = None
-    if body.key is not None and body.provider is not ProviderId.DEMO:
-        # Before the transaction's first statement: no network within it.
-        key = SecretValue(body.key.get_secret_value())
-        key_check = await llm.catalogue.check(PROVIDERS[body.provider], key)
-    await choice.choose(body)
-    after_commit(db, lambda: llm.user_changed(user.user_id))
-    return await choice.answer(key_check=key_check)
+    provider, key_check = PROVIDERS[body.provider], None
+    server = None if body.url is None else own_server_url(body.url, llm.settings)
+    if server is not None or (body.key is not None and body.provider is not ProviderId.DEMO):
+        key = None if body.key is None else SecretValue(body.key.get_secret_value())
+        if provider.own and server is None:
+            async with database.read() as session:
+                server = await ModelRepository(session).own_server(user.user_id)
+        if not provider.own or server is not None:
+            key_check = await llm.catalogue.check(provider, Access(key, server))
+    async with database.write() as session:
+        choice = choices.UserModelChoice(session, keys, clock, user.user_id)
+        await choice.choose(body, server=server)
+        answer = await choice.answer(key_check=key_check)
+    await llm.model_changed(user.user_id)
+    return answer
 
 
 @router.get("/models")
@@ -65,11 +80,12 @@ async def list_models(
     """The models that the user's key may use; suggestions without a key or the provider's list."""
     chosen, problem = PROVIDERS[provider], None
     async with database.write() as session:
-        key = await choices.UserModelChoice(session, keys, clock, user.user_id).key_for_list(chosen)
+        choice = choices.UserModelChoice(session, keys, clock, user.user_id)
+        access = await choice.access_for_list(chosen)
     names = list(chosen.suggestions)
-    if key is not None:
+    if access is not None:
         try:
-            names = await llm.catalogue.models(user.user_id, chosen, key)
+            names = await llm.catalogue.models(user.user_id, chosen, access)
         except NoList as error:
             problem = str(error)
     found = matching(names, search)
@@ -78,10 +94,18 @@ async def list_models(
 
 @router.delete("/keys/{provider}", status_code=204)
 async def delete_key(
-    provider: ProviderId, choice: UserModelChoice, user: CurrentUser, llm: Llm, db: Transaction
+    *,
+    provider: ProviderId,
+    user: CurrentUser,
+    llm: Llm,
+    database: Database,
+    keys: KeyRing,
+    clock: Clock,
 ) -> None:
-    await choice.delete_key(PROVIDERS[provider])
-    after_commit(db, lambda: llm.user_changed(user.user_id))
+    async with database.write() as session:
+        choice = choices.UserModelChoice(session, keys, clock, user.user_id)
+        await choice.delete_key(PROVIDERS[provider])
+    await llm.model_changed(user.user_id)
 
 
 usage_router = APIRouter()

@@ -1,12 +1,12 @@
-"""Errors of `/llm`: texts for users, in a shape that every client reads.
+"""Errors of `/llm`: texts for users, in a body that every client can read.
 
-Clients of OpenAI and of Anthropic read `error.message`; other clients of this server read a
-problem (RFC 9457). The body is both at once.
+OpenAI's and Anthropic's clients read `error.message`; other clients read a problem (RFC 9457). The
+body is both.
 
-OpenClaw acts on the status and the words. After a text that reads like a problem with a key or an
-account, it disables the provider for minutes, so a corrected key would not work at once: such
-errors are answered as 424 in OCMT's own words, which name nothing but the provider. OpenClaw
-retries after a server's error up to eight times within 90 seconds, and never after an
+OpenClaw acts on an error's status and wording. If the text reads like a problem with a key or an
+account, OpenClaw disables the provider for minutes, and a corrected key would not work at once. So
+such errors become 424 with a text of OCMT's own, whose only variable is the provider's name.
+OpenClaw retries a server error up to eight times within 90 seconds, and never retries an
 `invalid_request_error`.
 """
 
@@ -25,17 +25,17 @@ from ocmt_management.llm.providers import Shape
 
 REPLACED_STATUS = 424
 FINAL = "invalid_request_error"
-"""The kind of error after which OpenClaw does not retry."""
+"""The kind of error that OpenClaw does not retry."""
 _REPEATED = "server_error"
 _MAX_QUOTED = 300
-# The forms of the keys that providers give out, which some of their errors repeat.
+# The formats of providers' keys, which some of their errors quote.
 _LIKE_A_KEY = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|key|or)[-_][\w*.…-]{6,}|\bAIza[\w-]{10,}|\bBearer\s+\S+"
 )
 
 
 class LlmError(Problem):
-    """An error answer of `/llm`; `kind` is the providers' name for the class of error."""
+    """An error of `/llm`; `kind` is the `type` that OpenAI and Anthropic give such errors."""
 
     def __init__(self, status: int, code: str, detail: str, *, kind: str, **options: Any) -> None:
         error = {"message": detail, "type": kind, "param": None, "code": code}
@@ -66,7 +66,7 @@ def not_an_agent() -> LlmError:
 
 
 def agent_token_unknown() -> LlmError:
-    """For a replaced token or a suspended user: a 401 would make OpenClaw disable the provider."""
+    """For a replaced token or a suspended user. A 401 would make OpenClaw disable the provider."""
     return LlmError(
         REPLACED_STATUS,
         "agent-token-wrong",
@@ -111,8 +111,23 @@ def no_key(provider: str) -> LlmError:
     return LlmError(
         REPLACED_STATUS,
         "key-missing",
-        f"OCMT has nothing stored to use {provider} with. Add it in the settings, or choose "
-        "another model; it works at once.",
+        f"OCMT has nothing to use {provider} with: you have stored nothing, and no admin provides "
+        "it to you now. Add it in the settings, or choose another model; it works at once.",
+        kind=FINAL,
+    )
+
+
+def other_shape(provider: str) -> LlmError:
+    """For a request in a shape that the chosen provider does not know.
+
+    The agent's configuration names the right one, but follows a change only after the turn under
+    way.
+    """
+    return LlmError(
+        REPLACED_STATUS,
+        "model-changed",
+        f"The model was changed to one of {provider} while your agent was at work, and its answer "
+        "cannot go on with that one. Send the message again.",
         kind=FINAL,
     )
 
@@ -122,11 +137,18 @@ _PERIODS = {Period.DAY: "for today", Period.MONTH: "for this month"}
 
 def budget_reached(period: Period, *, total: bool) -> LlmError:
     whose = "This server's" if total else "Your"
+    return _used_up(f"{whose} amount for models is used up {_PERIODS[period]}.")
+
+
+def shared_key_used_up(period: Period, provider: str) -> LlmError:
+    return _used_up(f"What an admin provides to you of {provider} is used up {_PERIODS[period]}.")
+
+
+def _used_up(what: str) -> LlmError:
     return LlmError(
         REPLACED_STATUS,
         "budget-reached",
-        f"{whose} amount for models is used up {_PERIODS[period]}. An admin can raise it; the demo "
-        "model in the settings costs nothing.",
+        f"{what} An admin can raise it; the demo model in the settings costs nothing.",
         kind=FINAL,
     )
 
@@ -141,8 +163,8 @@ def price_unknown(provider: str) -> LlmError:
     )
 
 
-# Of the next three the first is repeated by OpenClaw, a second in a row is final: a provider that
-# is away stays so for longer than a chat can wait.
+# OpenClaw retries the first of these errors. The second in a row is final, since a provider's
+# outage usually lasts longer than a chat can wait.
 
 
 def unreachable(provider: str, setting: str, *, final: bool) -> LlmError:
@@ -151,6 +173,16 @@ def unreachable(provider: str, setting: str, *, final: bool) -> LlmError:
         f"{provider} cannot be reached from this server. Try again in a moment. Operator: check "
         f"the network and {setting}.",
         final=final,
+    )
+
+
+def address_refused() -> LlmError:
+    return LlmError(
+        REPLACED_STATUS,
+        "address-refused",
+        "Your own server is in a private network, which people's servers may not be in. Give "
+        "another address in the settings. Operator: allow its host in PRIVATE_HOSTS.",
+        kind=FINAL,
     )
 
 
@@ -181,7 +213,7 @@ def _no_answer(code: str, detail: str, *, final: bool) -> LlmError:
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """Why a user's last model request failed, in words for the user."""
+    """The reason why a user's model request failed, worded for the user."""
 
     code: str
     detail: str
@@ -189,9 +221,9 @@ class ModelError:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A provider's error: for the user, for the log, and for the agent.
+    """A provider's error, worded for the user, the log and the agent.
 
-    `in_place` replaces the provider's answer to the agent; `None` if the agent may get that answer.
+    `in_place` replaces the provider's response to the agent; `None` if that may be passed on.
     """
 
     user: ModelError
@@ -206,8 +238,8 @@ class _Words:
     kind: str = FINAL
 
 
-# What the agent gets has no other variable than a provider's name: a model's may have words that
-# disable the provider.
+# Texts for the agent name the provider only: a model's name may hold words for which OpenClaw
+# disables the provider.
 _WORDS = {
     Cause.KEY: _Words(
         "{provider} rejected your key, or it may not use this model. Set another in the settings, "
@@ -245,26 +277,42 @@ _WORDS = {
     ),
     Cause.REFUSED: _Words("{provider} rejected the request."),
 }
+# With a key that an admin provides, which its users can neither see nor change.
+_WORDS_FOR_SHARED = {
+    Cause.KEY: _Words(
+        "{provider} rejected what an admin provides to you, or it may not use this model. Tell an "
+        "admin, or choose another model in the settings; it works at once."
+    ),
+    Cause.UNPAID: _Words(
+        "The {provider} account that an admin provides has no credit left, or its plan does not "
+        "include this. Tell an admin, or choose another model in the settings; it works at once."
+    ),
+}
 _ALWAYS_REPLACED = frozenset({Cause.KEY, Cause.UNPAID, Cause.BLOCKED})
 
 
 def explain(
-    provider: str, model: str, error: ProviderError, *, mask: Mapping[str, str]
+    provider: str,
+    model: str,
+    error: ProviderError,
+    *,
+    mask: Mapping[str, str],
+    shared: bool = False,
 ) -> Explained:
-    """A provider's error in words the user can act on. `mask` maps secrets to what is shown."""
+    """Explain a provider's error to the user. `mask` maps each secret to its replacement."""
     reason = " ".join(error.message.split())
     for secret, shown in mask.items():
         reason = reason.replace(secret, shown)
     reason = _LIKE_A_KEY.sub("•••", reason)[:_MAX_QUOTED]
     cause = error.cause
-    words = _WORDS[cause]
+    words = (_WORDS_FOR_SHARED if shared else _WORDS).get(cause, _WORDS[cause])
     text = words.text.format(provider=provider)
     detail = (
         f"{provider} has no model {model} for you. Choose another in the settings."
         if (cause is Cause.UNKNOWN_MODEL)
         else text
     )
-    if reason:
+    if reason and not (shared and cause in _WORDS_FOR_SHARED):  # those are the admins' matters
         detail = f"{detail} {provider} says: “{reason}”"
     replaced = (
         cause in _ALWAYS_REPLACED

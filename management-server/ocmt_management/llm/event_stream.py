@@ -1,7 +1,7 @@
-"""Reads an answer's bytes as they pass: its token counts, its end, and errors within it.
+"""Reads token counts, the end, and errors from an answer's bytes while they are passed on.
 
-A stream is passed on line by line: an incomplete line is held back, since no
-client can use it and it may be the first part of an error that must not reach the agent.
+A stream is passed on in whole lines: no client can use an incomplete line, and it may be the
+beginning of an error that must not reach the agent.
 """
 
 import re
@@ -18,7 +18,7 @@ _MAX_HELD_BYTES = 64 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
 _BLANK_BYTES = len(b"\r\n")
 _BOM = b"\xef\xbb\xbf"
-# What the last events of a whole answer have, in the shapes of OpenAI and Anthropic.
+# Found in the last events of a whole answer, of OpenAI or Anthropic.
 _ENDED = re.compile(
     rb'\[DONE\]|message_stop|"(?:finish|stop)_reason"\s*:\s*"|response\.(?:completed|incomplete)'
 )
@@ -28,36 +28,36 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class AnswerReader(Protocol):
-    """`feed` returns what may be passed on. After an error in the answer, nothing more may be."""
+    """`feed` returns the bytes to pass on. Once `failed()`, pass on nothing more."""
 
     error: ProviderError | None
     withheld: bytes
-    """The bytes of the error, with those that followed in the same chunk."""
+    """The bytes of the error and of what followed it in the same chunk."""
     streamed: bool
     content_type: bytes
 
     def feed(self, chunk: bytes) -> bytes: ...
 
     def end(self) -> bytes:
-        """What was held back until the answer's end."""
+        """Return the bytes held back so far, at the answer's end."""
         ...
 
     def failed(self) -> bool: ...
 
     @property
     def complete(self) -> bool:
-        """Whether the bytes read end as a whole answer does."""
+        """Whether the bytes read so far are a whole answer."""
         ...
 
     def tokens(self) -> TokenCounts | None: ...
 
     def estimate(self) -> int:
-        """About how many tokens the answer has so far."""
+        """An estimate of the answer's tokens so far."""
         ...
 
 
 def reader_of(media_type: str, head: bytes) -> AnswerReader | None:
-    """The reader for an answer, by its content type and its first bytes; `None` for garbage."""
+    """The reader for an answer, by its media type and first bytes; `None` if neither is known."""
     if media_type == "text/event-stream":
         return EventStreamReader()
     begin = head.removeprefix(_BOM).lstrip()
@@ -129,7 +129,7 @@ class EventStreamReader:
         self._events += lines.count(b"data:")
         if len(lines) > _BLANK_BYTES:
             self._before, self._last = self._last, lines
-        # Most lines are text of the answer and are not parsed.
+        # Most lines hold text of the answer and need no parsing.
         if b'"error"' in lines or (b'"usage"' in lines and _USAGE.search(lines)):
             return self._examined(lines)
         return lines
@@ -154,7 +154,7 @@ class EventStreamReader:
 
 
 class WholeReader:
-    """For an answer that is one JSON object. Up to 64 KiB are held back: it may be an error."""
+    """Reads an answer that is one JSON object. Holds back up to 64 KiB: it may be an error."""
 
     streamed = False
     content_type = b"application/json"

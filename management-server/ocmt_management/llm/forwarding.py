@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec import Raw
 from ocmt_common import bounded_json
@@ -22,7 +22,7 @@ _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """All members as the agent wrote them, and the two that this server reads."""
+    """A request's JSON members as the agent wrote them, and the two that this server reads."""
 
     members: dict[str, Raw]
     model: str
@@ -33,14 +33,12 @@ async def answer_of_provider(
     shape: Shape, body: RequestBody, request: Request, llm: Llm, caller: Caller
 ) -> Response:
     chosen = caller.chosen
-    url = chosen.provider.url(shape, llm.settings)
+    access = caller.access
+    if access is None:
+        raise _refused(llm, caller, errors.no_key(chosen.provider.name))
+    url = chosen.provider.url(shape, llm.settings, access.server)
     if url is None:
-        raise errors.bad_request(
-            "shape-unsupported",
-            f"{chosen.provider.name} has no Messages API. Use /llm/v1/chat/completions, or choose "
-            "an Anthropic model in the settings.",
-        )
-    key = caller.key or _no_key(llm, caller)
+        raise _refused(llm, caller, errors.other_shape(chosen.provider.name))
     model = chosen.model if body.model in _DEFAULT_NAMES else body.model
     plain = {**body.members, "model": model}
     options: dict[str, Any] = {}
@@ -48,7 +46,7 @@ async def answer_of_provider(
     if shape is Shape.OPENAI and body.stream:
         plain.pop("stream_options", None)
         if llm.stream_options.accepted(url, model):
-            # Without it a stream does not report its usage. It adds one chunk without choices.
+            # Makes the stream report its usage, in one more chunk without choices.
             options["stream_options"] = {**_stream_options(body), "include_usage": True}
 
             def without_stream_options() -> bytes:
@@ -60,16 +58,16 @@ async def answer_of_provider(
         provider=chosen.provider.name,
         model=model,
         url=url,
-        setting=f"{chosen.provider.id.upper()}_BASE_URL",
-        headers=_headers(shape, request, key),
-        key=key,
+        setting=chosen.provider.setting,
+        headers=_headers(shape, request, access.key),
+        access=access,
         body=bounded_json.write({**plain, **options}),
         without_stream_options=without_stream_options,
         final=llm.last_errors.just_unanswered(caller.user_id),
     )
 
     # A name that the agent made up is counted only once the provider answers to it.
-    meter = Meter(llm, usage_key(llm, caller, model, body.members))
+    meter = Meter(llm, usage_key(llm, caller, model, body.members, shape))
     if caller.limited:
         await meter.reserve(upstream.body, body.members, provider=chosen.provider.name)
 
@@ -78,7 +76,7 @@ async def answer_of_provider(
             meter.key = replace(meter.key, model=chosen.model)
         meter.done(outcome.tokens, error=outcome.error, estimated=outcome.estimated)
 
-    return UpstreamResponse(llm.http, upstream, done=done)
+    return UpstreamResponse(llm.http(chosen.provider), upstream, done=done)
 
 
 def _stream_options(body: RequestBody) -> dict[str, Raw]:
@@ -88,13 +86,12 @@ def _stream_options(body: RequestBody) -> dict[str, Raw]:
         return {}
 
 
-def _no_key(llm: Llm, caller: Caller) -> NoReturn:
-    error = errors.no_key(caller.chosen.provider.name)
+def _refused(llm: Llm, caller: Caller, error: errors.LlmError) -> errors.LlmError:
     llm.last_errors.record(caller.user_id, errors.ModelError(error.code, error.detail))
-    raise error
+    return error
 
 
-def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]:
+def _headers(shape: Shape, request: Request, key: SecretValue | None) -> dict[str, str]:
     """The headers for the provider; of the agent's, only those that name an API version."""
     headers = {
         "content-type": "application/json",
@@ -102,11 +99,11 @@ def _headers(shape: Shape, request: Request, key: SecretValue) -> dict[str, str]
         # An uncompressed answer is forwarded as it arrives.
         "accept-encoding": "identity",
         "user-agent": "ocmt",
-        **credentials(shape, key.reveal()),
+        **credentials(shape, key),
     }
     if shape is Shape.ANTHROPIC:
         for name in ("anthropic-version", "anthropic-beta"):
-            # No version has a non-ASCII name; httpx would refuse the value.
+            # httpx rejects non-ASCII values; no version has one.
             if (value := request.headers.get(name)) and value.isascii():
                 headers[name] = value
     return headers

@@ -15,7 +15,7 @@ from ocmt_common.web import USER_IN_SCOPE
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from ocmt_management.llm import errors
+from ocmt_management.llm import demo, errors
 from ocmt_management.llm.caller_cache import Caller
 from ocmt_management.llm.concurrency import RequestSlot
 from ocmt_management.llm.demo_shapes import DemoAnswer
@@ -44,6 +44,11 @@ async def messages(request: Request, llm: Llm) -> Response:
     return await _answer(Shape.ANTHROPIC, request, llm)
 
 
+@router.post("/responses")
+async def responses(request: Request, llm: Llm) -> Response:
+    return await _answer(Shape.RESPONSES, request, llm)
+
+
 @router.get("/models")
 async def list_models(request: Request, llm: Llm) -> Response:
     try:
@@ -59,7 +64,7 @@ async def _answer(shape: Shape, request: Request, llm: Llm) -> Response:
         caller = await _caller(request, llm)
         request.scope[USER_IN_SCOPE] = caller.user_id
         with llm.request_limits.slot(caller.user_id) as slot:
-            body = _parse(await _read(request, slot))
+            body = _parse(await _read(request, slot), shape)
             if caller.chosen.demo:
                 return slot.release_after(_from_demo(shape, body, caller, llm))
             return slot.release_after(await answer_of_provider(shape, body, request, llm, caller))
@@ -92,15 +97,19 @@ async def _read(request: Request, slot: RequestSlot) -> bytes:
     return b"".join(chunks)
 
 
-def _parse(body: bytes) -> RequestBody:
+def _parse(body: bytes, shape: Shape) -> RequestBody:
     """Parse the outer object only: the messages are large, untrusted and for the provider."""
     try:
         members = bounded_json.members(body)
         model = bounded_json.read(members["model"]) if "model" in members else "default"
     except bounded_json.NotJson as error:
         raise errors.bad_request("not-json", "Send one JSON object.") from error
-    if bytes(memoryview(members.get("messages", b""))[:1]) != b"[":
-        raise errors.bad_request("no-messages", "Send a JSON object with a list of messages.")
+    begin = bytes(memoryview(members.get(shape.conversation, b""))[:1])
+    if begin != b"[" and not (shape is Shape.RESPONSES and begin == b'"'):
+        raise errors.bad_request(
+            "no-messages",
+            f"Send a JSON object with the conversation as a list in `{shape.conversation}`.",
+        )
     if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or not _MODEL.fullmatch(model):
         raise errors.bad_request(
             "no-model",
@@ -114,7 +123,7 @@ def _from_demo(shape: Shape, body: RequestBody, caller: Caller, llm: Llm) -> Res
     try:
         read: dict[str, Any] = {
             name: bounded_json.read(body.members[name])
-            for name in ("messages", "system")
+            for name in (shape.conversation, "system", "instructions")
             if name in body.members
         }
     except bounded_json.NotJson as error:
@@ -124,9 +133,9 @@ def _from_demo(shape: Shape, body: RequestBody, caller: Caller, llm: Llm) -> Res
             "model in the settings.",
         ) from error
     answer = DemoAnswer.to(
-        shape, {**read, "model": body.model}, created_s=int(llm.clock().timestamp())
+        shape, {**demo.as_chat(read), "model": body.model}, created_s=int(llm.clock().timestamp())
     )
-    Meter(llm, usage_key(llm, caller, DEMO_MODEL, body.members)).done(answer.used)
+    Meter(llm, usage_key(llm, caller, DEMO_MODEL, body.members, shape)).done(answer.used)
     if body.stream:
         return EventSourceResponse(answer.stream(), headers=UNBUFFERED)
     return JSONResponse(answer.whole())

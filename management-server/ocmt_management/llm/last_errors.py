@@ -1,6 +1,6 @@
 """The error of each user's last model request, for the chat to show.
 
-OpenClaw reports to its user only that the request failed; the reason stays in its log.
+OpenClaw shows only that the request failed; the reason stays in its log.
 """
 
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ _IN_A_ROW = timedelta(minutes=2)
 
 
 class LastErrors:
-    """Holds an error per user while the user's last request failed."""
+    """Holds the error of each user whose last request failed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,7 +29,7 @@ class LastErrors:
         return error
 
     def just_unanswered(self, user_id: str) -> bool:
-        """Whether the last request, less than 2 minutes ago, got no answer from its provider."""
+        """Whether the last request failed within 2 minutes without an answer of the provider."""
         error, at = self._errors.get(user_id, (None, None))
         return (
             error is not None

@@ -1,4 +1,4 @@
-"""Counts one request to a model: against the budgets before, by its tokens after."""
+"""Meters one model request: reserves its cost before, records its tokens and cost after."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +12,7 @@ from ocmt_management.llm.budgets import day_of
 from ocmt_management.llm.caller_cache import Caller
 from ocmt_management.llm.errors import ModelError
 from ocmt_management.llm.prices import Price
-from ocmt_management.llm.providers import ProviderId
+from ocmt_management.llm.providers import ProviderId, Shape
 from ocmt_management.llm.request_source import source_of
 from ocmt_management.llm.service import Llm
 from ocmt_management.llm.usage import TokenCounts, UsageKey, UsageSum, estimated_counts
@@ -24,14 +24,17 @@ _DEAR = Price(provider="openrouter", model="*", since=date.min, input=10, output
 _LIMITS_OF_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def usage_key(llm: Llm, caller: Caller, model: str, members: dict[str, Raw]) -> UsageKey:
+def usage_key(
+    llm: Llm, caller: Caller, model: str, members: dict[str, Raw], shape: Shape
+) -> UsageKey:
     """The usage row that counts a request, of the day on which the request begins."""
     return UsageKey(
         user_id=caller.user_id,
         day=day_of(llm.clock(), caller.time_zone),
         provider=caller.chosen.provider.id,
         model=model,
-        source=source_of(members.get("messages", b"")),
+        source=source_of(members.get(shape.conversation, b"")),
+        shared=caller.access is not None and caller.access.shared,
     )
 
 
@@ -42,7 +45,10 @@ class Meter:
     reservation: str | None = None
 
     async def reserve(self, request: bytes, members: dict[str, Raw], *, provider: str) -> None:
-        """Reserve what the request may cost. Raises an `LlmError` when a hard limit is reached."""
+        """Reserve the request's estimated cost.
+
+        Raises `LlmError` if a hard limit is reached or the model's price is not known.
+        """
         self.llm.prices.refresh()
         price = self._price(estimated_counts(request))
         if price is None:
@@ -51,7 +57,11 @@ class Meter:
         try:
             self.reservation = await self.llm.ledger.reserve(self.key, amount)
         except BudgetReached as reached:
-            error = errors.budget_reached(reached.period, total=reached.total)
+            error = (
+                errors.shared_key_used_up(reached.period, provider)
+                if reached.of_shared_key
+                else errors.budget_reached(reached.period, total=reached.total)
+            )
             raise self._refused(error) from reached
 
     def done(
@@ -61,7 +71,7 @@ class Meter:
         error: ModelError | None = None,
         estimated: bool = False,
     ) -> None:
-        """Count the ended request, and keep its error for the chat."""
+        """Record the request's usage, and its error for the chat."""
         llm, key = self.llm, self.key
         if error is None:
             llm.last_errors.forget(key.user_id)
@@ -80,7 +90,8 @@ class Meter:
         table, key = self.llm.prices.table, self.key
         price = table.price(key.provider, key.model, key.day, read=asked.read)
         if price is None and key.provider == ProviderId.OPENROUTER:
-            # It says what it charged; before that, the price of the model's own provider is near.
+            # OpenRouter reports its charge afterwards; until then, assume the original
+            # provider's price.
             vendor, _, model = key.model.partition("/")
             price = table.price(vendor, model, key.day, read=asked.read) or _DEAR
         return price

@@ -1,15 +1,15 @@
-"""The metrics of `GET /metrics`: models' requests, tokens, cost and errors since the start."""
+"""Metrics for `GET /metrics`: requests, tokens, cost and errors of models since the start."""
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from ocmt_management.llm.prices import NANO
+from ocmt_management.llm.budgets import NANO
 from ocmt_management.llm.usage import UsageKey, UsageSum
 
 _KINDS = ("tokens_in", "tokens_out", "cached", "cache_written", "reasoning")
 
 
 class ModelMetrics:
-    """One Prometheus registry per server. No label holds a user or a name that an agent chose."""
+    """One Prometheus registry per server. No label holds a user or a name chosen by an agent."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

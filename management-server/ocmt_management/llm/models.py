@@ -1,8 +1,8 @@
-"""Tables of model choices, usage and budgets. Amounts of money are nano-dollars."""
+"""Tables of model choices, shared keys, usage and budgets. Amounts of money are nano-dollars."""
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ocmt_management.db import Base
@@ -10,12 +10,13 @@ from ocmt_management.db import Base
 MODEL_CHARACTERS = 128
 MODEL_PATTERN = r"[!-~]+"
 """Valid model names, both for a user's choice and in an agent's request."""
+URL_CHARACTERS = 1000
 TOTAL = "total"
 """The id of the budget of all users together."""
 
 
 class ModelChoice(Base):
-    """The model a user chose; without a row, the demo."""
+    """The model that a user chose; without a row, the demo model."""
 
     __tablename__ = "model_choices"
 
@@ -27,8 +28,66 @@ class ModelChoice(Base):
     updated_at: Mapped[datetime]
 
 
+class OwnModelServer(Base):
+    """The address of a user's own server, such as Ollama."""
+
+    __tablename__ = "own_model_servers"
+
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    url: Mapped[str] = mapped_column(String(URL_CHARACTERS))
+
+
+class SharedKey(Base):
+    """A provider that the admins provide; its key is among the vault's server secrets."""
+
+    __tablename__ = "shared_model_keys"
+
+    provider: Mapped[str] = mapped_column(String(16), primary_key=True)
+    url: Mapped[str | None] = mapped_column(String(URL_CHARACTERS))
+    """The address of a server of the admins' own."""
+    everyone: Mapped[bool]
+    """Whether every user may use it; otherwise those with a `SharedKeyUser`."""
+    suspended: Mapped[bool]
+    day_hard: Mapped[int | None] = mapped_column(BigInteger)
+    """Most of each user, in a day."""
+    month_hard: Mapped[int | None] = mapped_column(BigInteger)
+    updated_at: Mapped[datetime]
+
+
+class SharedKeyUser(Base):
+    """A user who may use a shared key."""
+
+    __tablename__ = "shared_model_key_users"
+
+    provider: Mapped[str] = mapped_column(
+        ForeignKey("shared_model_keys.provider", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+
+    __table_args__ = (Index(None, "user_id"),)
+
+
+class SharedKeySpending(Base):
+    """What a user spent of a shared key on one of their days; a part of `Usage.cost`."""
+
+    __tablename__ = "shared_model_key_spending"
+
+    provider: Mapped[str] = mapped_column(String(16), primary_key=True)
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    day: Mapped[date] = mapped_column(primary_key=True)
+    cost: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index(None, "user_id"),)
+
+
 class Usage(Base):
-    """One user's use of one model on one of their days, from one source."""
+    """One user's usage of one model from one source, on one day of the user's time zone."""
 
     __tablename__ = "model_usage"
 
@@ -82,7 +141,7 @@ class Budget(Base):
 
 
 class Reservation(Base):
-    """What a request under way may cost; deleted when its cost is written."""
+    """The estimated cost of a request in progress; deleted when its cost is recorded."""
 
     __tablename__ = "reservations"
 
@@ -92,6 +151,8 @@ class Reservation(Base):
     provider: Mapped[str] = mapped_column(String(16))
     model: Mapped[str] = mapped_column(String(MODEL_CHARACTERS))
     source: Mapped[str] = mapped_column(String(16))
+    shared: Mapped[bool] = mapped_column(server_default=false())
+    """Whether it is made with a shared key."""
     amount: Mapped[int] = mapped_column(BigInteger)
     made_at: Mapped[datetime]
 

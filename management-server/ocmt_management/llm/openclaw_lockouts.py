@@ -1,9 +1,9 @@
 """Recognises error texts after which OpenClaw disables a provider for minutes, across restarts.
 
-OpenClaw reads an error's status and its words, and all of OCMT's models are one provider to it. So
-a text that it would take for a problem with a key or an account is never passed on. The patterns
-are those of OpenClaw 2026.9.6 (`src/agents/failover`), none of them narrower than there; a test
-runs OpenClaw's own classifier over what passes.
+To OpenClaw, all of OCMT's models are one provider, and it judges an error by status and wording. So
+a text that looks like a problem with a key or an account is never passed on. The patterns match at
+least what those of OpenClaw 2026.9.6 match (`src/agents/failover`); a test runs OpenClaw's own
+classifier over the texts that are passed on.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What tokens cost: the shipped table (`prices.toml`), and the operator's own in DATA_DIR.
+"""Prices of tokens: the shipped table (`prices.toml`) and the operator's own in DATA_DIR.
 
 Costs are whole nano-dollars, so that sums are exact.
 """
@@ -19,9 +19,8 @@ from ocmt_management.llm.usage import TokenCounts
 
 log = structlog.get_logger(__name__)
 
-NANO = 10**9
 _NANO_PER_TOKEN = 1000
-"""Nano-dollars for one token at a dollar for a million."""
+"""Nano-dollars per token at one dollar per million tokens."""
 _SHIPPED = Path(__file__).with_name("prices.toml")
 OWN_FILE = "prices.toml"
 # `gpt-5.5-2026-04-23` and `claude-sonnet-5-20260630` are dated builds of one model.
@@ -29,7 +28,7 @@ _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$|-latest$")
 
 
 class Price(BaseModel):
-    """A row of the table: dollars for a million tokens."""
+    """A row of the table, in dollars per million tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +60,7 @@ class _File(BaseModel):
 
 
 class PricesWrong(ValueError):
-    """A price file cannot be used. `str()` says why."""
+    """A price file is invalid. `str()` is the reason."""
 
 
 def read_prices(path: Path) -> list[Price]:
@@ -90,7 +89,7 @@ class PriceTable:
         self._patterns = [key for key in self._rows if "*" in key[1]]
 
     def price(self, provider: str, model: str, day: date, *, read: int = 0) -> Price | None:
-        """The price on that day of a request with `read` input tokens."""
+        """The price on `day` for a request of `read` input tokens; `None` if it is not known."""
         known = [one for one in self._of(provider, model) if one.since <= day and one.over <= read]
         return max(known, key=lambda one: (one.since, one.over), default=None)
 
@@ -114,7 +113,7 @@ class PriceTable:
 
 
 class Prices:
-    """The table in use. `refresh` reads the operator's file again once it has changed."""
+    """The table in use. `refresh` reads the operator's file again if it has changed."""
 
     def __init__(self, data_dir: Path) -> None:
         self._own = data_dir / OWN_FILE
@@ -125,7 +124,7 @@ class Prices:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the operator's file if it changed. An error in it only sets `problem`."""
+        """Read the operator's file if it has changed. If it is invalid, only set `problem`."""
         try:
             found = self._own.stat()
             seen: tuple[int, int] | None = (found.st_mtime_ns, found.st_size)

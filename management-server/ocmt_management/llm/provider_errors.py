@@ -12,7 +12,7 @@ from ocmt_common import bounded_json
 _MOST_SEARCHED = 64 * 1024
 _DEEPEST = 6
 
-# An error inside an answer has no HTTP status; its type, or its code, tells the same.
+# The HTTP status for an error inside an answer, by its type or code.
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "bad_request": 400,
@@ -35,7 +35,7 @@ _STATUS_OF_NO_TYPE = 502
 
 
 class Cause(StrEnum):
-    """Why a provider did not answer; the code of the error that the user sees."""
+    """The cause of a provider's error, and the code of the error that the user sees."""
 
     KEY = "provider-refused-key"
     UNPAID = "provider-unpaid"
@@ -51,7 +51,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """`message` is the provider's own; `text` is all that its error says, to be searched."""
+    """A provider's error: its own `message`, and its whole `text`, to search for a cause."""
 
     status: int
     message: str
@@ -74,7 +74,7 @@ _UNPAID = re.compile(
     r"|payment|balance|overdue|subscription|current plan|coding\s*plan|spend(?:ing)?\s+limit|budget"
     r"|\bupgrade\b|extra usage|usagelimit|余额|欠费|额度不足|额度已用尽|\b1311\b|\b1113\b"
 )
-# A limit that passes by itself, although the text may also name a plan to buy.
+# Rate limits, which end by themselves even if the text suggests a larger plan.
 _PASSING = re.compile(
     r"rate[_ -]?limit|too many (?:concurrent )?requests|per (?:minute|second|hour|day)|\b[tr]pm\b"
     r"|resource_exhausted|retry (?:in|after)|try again in|throttl|concurren"
@@ -134,7 +134,7 @@ _RULES: tuple[tuple[Cause, Callable[[int, str], bool]], ...] = (
 
 
 def from_body(status: int, body: str) -> ProviderError:
-    """The error in the body of an answer with an error's status."""
+    """Parse the body of an error response."""
     try:
         parsed = bounded_json.read(body)
     except bounded_json.NotJson:
@@ -145,7 +145,7 @@ def from_body(status: int, body: str) -> ProviderError:
 
 
 def from_answer(parsed: dict[str, Any]) -> ProviderError | None:
-    """The error in an answer, or an event, that came with status 200; `None` if it has none."""
+    """The error inside an answer or event with status 200; `None` if it has none."""
     error = error_in(parsed)
     if error is None:
         return None
@@ -153,7 +153,7 @@ def from_answer(parsed: dict[str, Any]) -> ProviderError | None:
 
 
 def error_in(parsed: dict[str, Any]) -> object | None:
-    """The member that holds the error, in the shape of any provider."""
+    """The error object in an answer of any provider; `None` if it has none."""
     choices = parsed.get("choices")
     holders = [parsed, parsed.get("response"), *(choices if isinstance(choices, list) else ())]
     for holder in holders:
@@ -191,7 +191,7 @@ def _message(error: object) -> str:
 
 
 def _searched(parsed: object) -> str:
-    """The error as JSON, and every string in it unescaped; OpenClaw searches both."""
+    """The error as JSON, followed by each of its strings unescaped: OpenClaw searches both."""
     whole = json.dumps(parsed, ensure_ascii=False, default=str)
     return "\n".join([whole[:_MOST_SEARCHED], *_texts(parsed, 0)])
 

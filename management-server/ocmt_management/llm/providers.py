@@ -1,9 +1,10 @@
-"""The providers a user can choose: names, suggested models and request URLs."""
+"""The providers that a user can choose: names, suggested models and request URLs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.vault.service import SecretValue
 
 
 class ProviderId(StrEnum):
@@ -16,13 +17,20 @@ class ProviderId(StrEnum):
     DEEPSEEK = "deepseek"
     XAI = "xai"
     GROQ = "groq"
+    OWN = "own"
 
 
 class Shape(StrEnum):
-    """The two request shapes of `/llm`, by path."""
+    """The request shapes of `/llm`, by path."""
 
     OPENAI = "chat/completions"
+    RESPONSES = "responses"
     ANTHROPIC = "messages"
+
+    @property
+    def conversation(self) -> str:
+        """The member of a request that holds the conversation."""
+        return "input" if self is Shape.RESPONSES else "messages"
 
 
 DEMO_MODEL = "demo"
@@ -34,28 +42,50 @@ NAMESPACE = "model"
 class Provider:
     id: ProviderId
     name: str
-    suggestions: tuple[str, ...]
+    suggestions: tuple[str, ...] = ()
     """Models to offer before the provider's own list; the user may type any other name."""
     native_shape: Shape = Shape.OPENAI
+    shapes: frozenset[Shape] = frozenset({Shape.OPENAI})
     models_path: str = "models"
     check_path: str = "models"
-    """The path that only a valid key may read."""
+    """A path that requires a valid key."""
 
     @property
     def secret_name(self) -> str:
         """The name of the user's key in the vault."""
         return f"{NAMESPACE}:{self.id}"
 
-    def base_url(self, settings: ManagementSettings) -> str:
-        base: str = getattr(settings, f"{self.id}_base_url")
+    @property
+    def shared_secret_name(self) -> str:
+        """The name of the shared key among the vault's server secrets."""
+        return f"{NAMESPACE}:shared:{self.id}"
+
+    @property
+    def own(self) -> bool:
+        """Whether this is a server whose address its user, or an admin, gave; the key is optional.
+
+        It is dialled through `outbound`.
+        """
+        return self.id is ProviderId.OWN
+
+    @property
+    def setting(self) -> str:
+        """Where the address is set, for the operator."""
+        return "the server's address" if self.own else f"{self.id.upper()}_BASE_URL"
+
+    def base_url(self, settings: ManagementSettings, server: str | None = None) -> str:
+        """The address before the paths; `server` is that of an own server."""
+        base: str = (server or "") if self.own else getattr(settings, f"{self.id}_base_url")
         return base
 
-    def url(self, shape: Shape, settings: ManagementSettings) -> str | None:
+    def url(
+        self, shape: Shape, settings: ManagementSettings, server: str | None = None
+    ) -> str | None:
         """The URL for a request of this shape; `None` if the provider does not support it."""
-        base = self.base_url(settings)
-        if self.id is ProviderId.ANTHROPIC:
-            return f"{base}/v1/{shape}"
-        return f"{base}/{shape}" if shape is Shape.OPENAI else None
+        if shape not in self.shapes:
+            return None
+        base = self.base_url(settings, server)
+        return f"{base}/v1/{shape}" if self.id is ProviderId.ANTHROPIC else f"{base}/{shape}"
 
 
 PROVIDERS: dict[ProviderId, Provider] = {
@@ -66,12 +96,14 @@ PROVIDERS: dict[ProviderId, Provider] = {
             id=ProviderId.OPENAI,
             name="OpenAI",
             suggestions=("gpt-5.6-luna", "gpt-6-astra", "gpt-5.5", "gpt-5.4-mini"),
+            shapes=frozenset({Shape.OPENAI, Shape.RESPONSES}),
         ),
         Provider(
             id=ProviderId.ANTHROPIC,
             name="Anthropic",
             suggestions=("claude-opus-5", "claude-sonnet-5", "claude-sonnet-4-6"),
             native_shape=Shape.ANTHROPIC,
+            shapes=frozenset({Shape.OPENAI, Shape.ANTHROPIC}),
             models_path="v1/models?limit=1000",
             check_path="v1/models",
         ),
@@ -98,12 +130,15 @@ PROVIDERS: dict[ProviderId, Provider] = {
         ),
         Provider(id=ProviderId.XAI, name="xAI", suggestions=("grok-4.7", "grok-4.5")),
         Provider(id=ProviderId.GROQ, name="Groq", suggestions=("openai/gpt-oss-120b",)),
+        Provider(id=ProviderId.OWN, name="Own server"),
     )
 }
 
 
-def credentials(shape: Shape, key: str) -> dict[str, str]:
+def credentials(shape: Shape, key: SecretValue | None) -> dict[str, str]:
     """The headers that carry a key in a request of this shape."""
+    if key is None:
+        return {}
     if shape is Shape.ANTHROPIC:
-        return {"x-api-key": key, "anthropic-version": ANTHROPIC_VERSION}
-    return {"authorization": f"Bearer {key}"}
+        return {"x-api-key": key.reveal(), "anthropic-version": ANTHROPIC_VERSION}
+    return {"authorization": f"Bearer {key.reveal()}"}

@@ -16,11 +16,13 @@ from ocmt_management.llm.models import (
     TOTAL,
     Budget,
     ModelChoice,
+    OwnModelServer,
     Reservation,
     Usage,
     UsagePreference,
 )
 from ocmt_management.llm.request_source import Source
+from ocmt_management.llm.shared_keys_repository import SharedKeyRepository
 from ocmt_management.llm.usage import UsageKey, UsageSum
 
 UTC_ZONE = "UTC"
@@ -33,9 +35,28 @@ class ModelRepository:
     async def choice(self, user_id: str) -> ModelChoice | None:
         return await self._session.get(ModelChoice, user_id)
 
+    async def choices(self) -> Sequence[ModelChoice]:
+        """Of all users, for the agents' configurations."""
+        return (await self._session.scalars(select(ModelChoice))).all()
+
     async def choose(self, user_id: str, *, provider: str, model: str, now: datetime) -> None:
         chosen = ModelChoice(user_id=user_id, provider=provider, model=model, updated_at=now)
         await self._session.merge(chosen)
+
+    async def own_server(self, user_id: str) -> str | None:
+        row = await self._session.get(OwnModelServer, user_id)
+        return None if row is None else row.url
+
+    async def set_own_server(self, user_id: str, url: str) -> None:
+        await self._session.merge(OwnModelServer(user_id=user_id, url=url))
+
+    async def delete_own_server(self, user_id: str) -> bool:
+        deleted = await self._session.scalars(
+            delete(OwnModelServer)
+            .where(OwnModelServer.user_id == user_id)
+            .returning(OwnModelServer.user_id)
+        )
+        return deleted.first() is not None
 
 
 class UsageRepository:
@@ -43,7 +64,12 @@ class UsageRepository:
         self._session = session
 
     async def add(self, key: UsageKey, used: UsageSum) -> None:
-        """Add to a row in one statement: another server may add to it at the same time."""
+        """Add to a row in one statement: another server may add to it at the same time.
+
+        What a shared key paid is added to what its user spent of it, too.
+        """
+        if key.shared and used.cost:
+            await SharedKeyRepository(self._session).add_spending(key, used.cost)
         dialect = self._session.get_bind().dialect.name
         insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
         counts = asdict(used)
@@ -62,7 +88,7 @@ class UsageRepository:
         )
 
     async def rows(self, *, user_id: str | None, first: date, last: date) -> Sequence[Usage]:
-        """The usage rows of one user or of all, by day."""
+        """The usage rows from `first` to `last`, ordered by day."""
         query = select(Usage).where(Usage.day >= first, Usage.day <= last)
         if user_id is not None:
             query = query.where(Usage.user_id == user_id)
@@ -79,7 +105,7 @@ class UsageRepository:
     async def budgets(
         self, ids: Iterable[str] | None = None, *, lock: bool = False
     ) -> dict[str, Limits]:
-        """Budget id → limits; of all budgets if no ids are given."""
+        """Budget id → limits; all budgets if `ids` is `None`. `lock` locks their rows."""
         query = select(Budget).order_by(Budget.id)
         if ids is not None:
             query = query.where(Budget.id.in_(list(ids)))
@@ -88,7 +114,7 @@ class UsageRepository:
         return {row.id: _limits(row) for row in await self._session.scalars(query)}
 
     async def set_budget(self, user_id: str | None, limits: Limits, now: datetime) -> None:
-        """Replace the budget of a user, or of all together; one without limits is deleted."""
+        """Replace the budget of a user, or of all together; delete it if it has no limits."""
         budget_id = user_id or TOTAL
         if limits == Limits():
             await self._session.execute(delete(Budget).where(Budget.id == budget_id))
@@ -98,14 +124,14 @@ class UsageRepository:
         )
 
     async def spent(self, *, user_id: str | None, day: date) -> Spent:
-        """Written costs and open reservations, of one user or of all."""
+        """Recorded costs plus open reservations, of one user or of all together."""
         own, everybody = await self.spent_by(user_id, day=day, everybody=user_id is None)
         return everybody if user_id is None else own
 
     async def spent_by(
         self, user_id: str | None, *, day: date, everybody: bool
     ) -> tuple[Spent, Spent]:
-        """What this user spent and, with `everybody`, what all users spent; in one statement."""
+        """`(user's, all users')` spending, by one statement; the second only with `everybody`."""
         first = first_of_month(day)
         until = first_of_month(first + timedelta(days=31))
         amounts = union_all(
@@ -133,7 +159,7 @@ class UsageRepository:
         self._session.add(
             Reservation(
                 id=reservation_id, user_id=key.user_id, day=key.day, provider=key.provider,
-                model=key.model, source=key.source, amount=amount, made_at=now,
+                model=key.model, source=key.source, shared=key.shared, amount=amount, made_at=now,
             )
         )  # fmt: skip
         await self._session.flush()
@@ -148,7 +174,9 @@ class UsageRepository:
         query = select(Reservation).where(Reservation.made_at < before).with_for_update()
         abandoned = (await self._session.scalars(query)).all()
         for row in abandoned:
-            key = UsageKey(row.user_id, row.day, row.provider, row.model, Source(row.source))
+            key = UsageKey(
+                row.user_id, row.day, row.provider, row.model, Source(row.source), row.shared
+            )
             await self.add(key, UsageSum(requests=1, estimated=1, cost=row.amount))
             await self._session.delete(row)
         return len(abandoned)

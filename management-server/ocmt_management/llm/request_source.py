@@ -1,8 +1,7 @@
-"""Finds in a request's last user message why the agent sends it: for a chat, a job, dreaming or a
-heartbeat.
+"""Finds a request's source in its last user message: chat, job, dreaming or heartbeat.
 
-OpenClaw sends no reason, but such messages hold fixed texts (seen in 2026.9.6). A user may write
-the same text; then only the source of that user's request is counted wrong.
+OpenClaw does not send the source, but the messages of each hold a fixed text (seen in 2026.9.6).
+If a user writes such a text, only the source of that request is wrong.
 """
 
 from enum import StrEnum
@@ -38,7 +37,7 @@ def source_of(messages: Raw | bytes) -> Source:
         if start < 0:
             break
         message = text[start : min(end, start + _LOOKED_AT)]
-        # In Anthropic's shape the results of tools are messages of the user.
+        # In Anthropic's shape, tool results are user messages.
         if b'"tool_result"' not in message[:200]:
             return next((source for mark, source in _MARKS if mark in message), Source.CHAT)
         end = start

@@ -1,4 +1,4 @@
-"""Remembers the servers that refuse `stream_options`, by which a stream reports its usage.
+"""Remembers which servers reject `stream_options`, the request for a stream's usage.
 
 Otherwise every streamed request to such a server would be sent twice.
 """
@@ -22,6 +22,6 @@ class StreamOptions:
         self._refused[url, model] = self._clock() + _REMEMBERED
 
     def accepted(self, url: str, model: str) -> bool:
-        """Whether a request for this model may have them: not within an hour after a refusal."""
+        """Whether a request may have `stream_options`: not within an hour of a rejection."""
         until = self._refused.get((url, model))
         return until is None or self._clock() >= until

@@ -1,4 +1,4 @@
-"""The messages of a streamed answer, and the joining of its chunks."""
+"""ASGI messages of a streamed response, and joining of its chunks."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -21,7 +21,7 @@ def body(content: bytes, *, more: bool) -> dict[str, object]:
 
 
 async def coalesced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes, with chunks that have already arrived joined; never waits to join more.
+    """Join the chunks that have already arrived, without waiting for more.
 
     Providers send a chunk per word; in a burst, forwarding each separately takes most of the time.
     """

@@ -20,6 +20,7 @@ from ocmt_management.disconnects import until_disconnect
 from ocmt_management.llm import errors, provider_errors
 from ocmt_management.llm.errors import Explained, LlmError, ModelError
 from ocmt_management.llm.event_stream import AnswerReader, reader_of
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.provider_errors import ProviderError
 from ocmt_management.llm.providers import Shape
 from ocmt_management.llm.streaming import (
@@ -30,24 +31,23 @@ from ocmt_management.llm.streaming import (
     start,
 )
 from ocmt_management.llm.usage import TokenCounts, estimated_counts
-from ocmt_management.vault.service import SecretValue
+from ocmt_management.outbound.service import OutboundRefused
 
 log = structlog.get_logger(__name__)
 
 _MAX_ERROR_BYTES = 64 * 1024
 _ENOUGH_TO_TELL = 16
 """Bytes that suffice to recognise an answer without a known content type."""
-_MASK = "•••"
 _FORWARDED = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 _FORWARDED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
-# Invalid in a header value (RFC 9110, section 5.5); our server would fail on it.
+# Invalid in a header value (RFC 9110, section 5.5); uvicorn would raise.
 _INVALID_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _CODINGS = frozenset({"identity", "gzip", "deflate", "br", "zstd"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """A request to a provider with a user's key."""
+    """A request to a provider for a user."""
 
     shape: Shape
     provider: str
@@ -56,17 +56,17 @@ class UpstreamRequest:
     setting: str
     """The setting with the provider's address, named in errors for the operator."""
     headers: Mapping[str, str]
-    key: SecretValue
+    access: Access
     body: bytes
     without_stream_options: Callable[[], bytes] | None = None
     """The body for a server that refuses `stream_options`."""
     final: bool = False
-    """Whether the agent must not retry without an answer: its last request got none either."""
+    """Whether to stop retries if no answer comes: the agent's last request got none either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The tokens of the answer if there was one, and the error if there was one."""
+    """The result of a request: the answer's tokens and the error, each `None` if there was none."""
 
     tokens: TokenCounts | None
     error: ModelError | None
@@ -75,7 +75,7 @@ class Outcome:
 
 
 class UpstreamResponse(Response):
-    """Answers with the provider's answer. `done` is called with the outcome at the end."""
+    """Streams the provider's answer, and finally calls `done` with the outcome."""
 
     def __init__(
         self, http: httpx2.AsyncClient, request: UpstreamRequest, *, done: Callable[[Outcome], None]
@@ -102,7 +102,7 @@ class UpstreamResponse(Response):
             self._done(self._outcome())
 
     async def _exchange(self, send: Send) -> Response | None:
-        """Pass the provider's answer on, or return the error to answer with."""
+        """Pass on the provider's answer; return the error response if it has none."""
         request = self._request
         content, spare = request.body, request.without_stream_options
         try:
@@ -117,12 +117,14 @@ class UpstreamResponse(Response):
                         return self._refusal(response, said)
                 content, spare = spare(), None
         except httpx2.HTTPError as error:
-            # The kind, not the message, which may quote a URL with credentials.
+            # Without the message, which may quote a URL with credentials.
             log.warning(
                 "provider did not answer", provider=request.provider, kind=type(error).__name__
             )
             if self._reader is not None:
                 return await self._lost(send)
+            if isinstance(error, OutboundRefused):
+                return self._failed(errors.address_refused())
             return self._failed(
                 errors.unreachable(request.provider, request.setting, final=request.final)
             )
@@ -163,7 +165,7 @@ class UpstreamResponse(Response):
     async def _copy(
         self, reader: AnswerReader, head: bytes, arriving: AsyncIterator[bytes], send: Send
     ) -> None:
-        """Send what may be passed on, until the answer's end or an error in it."""
+        """Pass on the answer's chunks until its end or an error in it."""
         passed = reader.feed(head)
         if passed or reader.streamed:
             await self._send(passed, send)
@@ -185,7 +187,7 @@ class UpstreamResponse(Response):
             await send(body(content, more=True))
 
     async def _lost(self, send: Send) -> Response | None:
-        """End an answer that broke off, with an error."""
+        """End a broken answer with an error; return a response if nothing was sent yet."""
         lost = errors.connection_lost(self._request.provider, final=self._request.final)
         refusal = self._failed(lost)
         if not self._started:
@@ -213,7 +215,7 @@ class UpstreamResponse(Response):
         return None
 
     def _refusal(self, response: httpx2.Response, said: bytes) -> Response:
-        """The provider's error; one about the key or the account becomes a 424 of ours."""
+        """Convert a provider's error response; one about a key or account becomes a 424 of ours."""
         request = self._request
         status = response.status_code
         if not 400 <= status < 600:  # a redirect, or not a provider's answer
@@ -241,7 +243,11 @@ class UpstreamResponse(Response):
     def _explained(self, error: ProviderError) -> Explained:
         request = self._request
         explained = errors.explain(
-            request.provider, request.model, error, mask={request.key.reveal(): _MASK}
+            request.provider,
+            request.model,
+            error,
+            mask=request.access.mask,
+            shared=request.access.shared,
         )
         log.info(
             "provider returned an error",
@@ -258,7 +264,9 @@ class UpstreamResponse(Response):
         return error.in_shape(self._request.shape).response()
 
     def _masked(self, content: bytes) -> bytes:
-        return content.replace(self._request.key.reveal().encode(), _MASK.encode())
+        for secret, shown in self._request.access.mask.items():
+            content = content.replace(secret.encode(), shown.encode())
+        return content
 
     def _outcome(self) -> Outcome:
         """The outcome so far: at the answer's end, or when the client has disconnected."""
@@ -266,7 +274,7 @@ class UpstreamResponse(Response):
         if reader is None:
             if self._error is not None:
                 return Outcome(None, self._error)
-            # The client left before an answer: the provider may have read the request.
+            # The client disconnected first; the provider may still have read the request.
             return Outcome(estimated_counts(self._request.body), None, estimated=True)
         tokens = reader.tokens()
         if tokens is not None and self._whole:
@@ -278,7 +286,7 @@ class UpstreamResponse(Response):
 
 
 async def _head(arriving: AsyncIterator[bytes]) -> bytes:
-    """The first bytes of an answer, as many as tell what it is."""
+    """Read just enough of an answer's first bytes to recognise its type."""
     head = b""
     async for chunk in arriving:
         head += chunk
@@ -312,5 +320,8 @@ def _forwarded_headers(headers: httpx2.Headers) -> Headers:
 
 def _error_event(error: LlmError, shape: Shape) -> bytes:
     """An error event within a stream, as clients of this shape expect it."""
-    data = json.dumps(error.in_shape(shape).body(), separators=(",", ":"))
-    return format_sse_event(data_str=data, event="error" if shape is Shape.ANTHROPIC else None)
+    content = error.in_shape(shape).body()
+    if shape is Shape.RESPONSES:
+        content |= {"type": "error", "message": error.detail, "param": None}
+    data = json.dumps(content, separators=(",", ":"))
+    return format_sse_event(data_str=data, event=None if shape is Shape.OPENAI else "error")

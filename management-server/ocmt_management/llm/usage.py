@@ -1,4 +1,4 @@
-"""Token counts of answers, and their sums."""
+"""Token counts of answers, and their sums by usage row."""
 
 from dataclasses import dataclass, fields, replace
 from datetime import date
@@ -11,10 +11,10 @@ from ocmt_management.llm.request_source import Source
 
 BYTES_PER_TOKEN = 4
 _MOST_ESTIMATED = 200_000
-"""Most tokens estimated for a request: images make it large but are few tokens."""
+"""The highest estimate for a request: images have many bytes but few tokens."""
 _MOST_DOLLARS = 10_000
 _MAX_TOKENS = 10**7
-"""No request uses more; a larger count is ignored."""
+"""A larger count is implausible and ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class TokenCounts:
     cache_written: int = 0
     reasoning: int = 0
     reported_cost: int | None = None
-    """In nano-dollars, from a provider that says what it charged (OpenRouter)."""
+    """In nano-dollars, from a provider that reports its charge (OpenRouter)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class UsageKey:
     provider: str
     model: str
     source: Source
+    shared: bool = False
+    """Whether a shared key pays; not a part of the row's key."""
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class UsageSum:
 
     @classmethod
     def of(cls, tokens: TokenCounts | None, *, cost: int | None, estimated: bool) -> "UsageSum":
-        """One request; without tokens it got no answer, and cost nothing."""
+        """The sums for one request; one without an answer has no tokens and costs nothing."""
         if tokens is None:
             return cls(requests=1)
         return cls(
@@ -83,7 +85,10 @@ class UsageSum:
 def estimated_counts(
     request: bytes, reported: TokenCounts | None = None, *, written: int = 0
 ) -> TokenCounts:
-    """Counts for an answer that was cut: those reported so far, or else an estimate."""
+    """Estimate the counts that are missing in `reported`, for an answer that was cut off.
+
+    Input tokens are estimated from the request's size; `written` is a minimum for the output.
+    """
     read = min(len(request) // BYTES_PER_TOKEN, _MOST_ESTIMATED)
     if reported is None:
         return TokenCounts(read, written)
@@ -91,18 +96,18 @@ def estimated_counts(
 
 
 class UsageReader:
-    """Reads the token counts in an answer's objects, in the shape of any provider."""
+    """Reads token counts from the objects of an answer, in any provider's format."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self.final = False
-        """Whether the counts come from the answer's end."""
+        """Whether the counts come from the end of the answer."""
 
     def take(self, text: bytes | bytearray) -> None:
-        """Read the counts in an event, or in a whole answer."""
+        """Read the counts in an event's data or a whole answer, as JSON."""
         body = _members(text)
-        # Anthropic's stream has the input tokens in its first event, inside the message; Responses
-        # has all in its last, inside the response; Groq and others in a choice.
+        # Anthropic's stream has the input tokens in its first event, in `message`; the Responses
+        # API has all counts in its last, in `response`; Groq in `x_groq`, others in a choice.
         for name in ("message", "response", "x_groq", None):
             holder = body if name is None else _members(body.get(name, b""))
             self._add(_object(holder.get("usage", b"")), final=name != "message")
@@ -112,7 +117,7 @@ class UsageReader:
                     self._add(choice.get("usage"), final=True)
 
     def tokens(self) -> TokenCounts | None:
-        """The counts; `None` if the answer has none that are plausible."""
+        """The counts read so far; `None` if there are no plausible ones."""
         counts = self._counts
         if not counts.keys() & {"read", "written"}:
             return None
@@ -128,19 +133,19 @@ class UsageReader:
     def _add(self, usage: object, *, final: bool) -> None:
         if not isinstance(usage, dict):
             return
-        # The counts of a stream's events grow; some servers repeat them, some end with zeros.
+        # Counts grow during a stream; some servers repeat them, some end with zeros.
         for name, count in _counts(usage).items():
             self._counts[name] = max(self._counts.get(name, 0), count)
             self.final = self.final or (final and name == "written")
 
 
 def _counts(usage: dict[str, Any]) -> dict[str, int]:
-    """The counts in a usage object: of OpenAI's two APIs, Anthropic's, DeepSeek's."""
+    """Parse a usage object of OpenAI's two APIs, Anthropic or DeepSeek."""
     read = _first(usage, "prompt_tokens", "input_tokens")
     anthropic_cached = _first(usage, "cache_read_input_tokens")
     cache_written = _first(usage, "cache_creation_input_tokens")
     if read is not None and "prompt_tokens" not in usage:
-        # Anthropic's `input_tokens` are without those read from and written to its cache.
+        # Anthropic's `input_tokens` exclude tokens read from and written to its cache.
         read += (anthropic_cached or 0) + (cache_written or 0)
     read_details = _details(usage, "prompt_tokens_details", "input_tokens_details")
     written_details = _details(usage, "completion_tokens_details", "output_tokens_details")
@@ -168,7 +173,7 @@ def _either(*counts: int | None) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    """A count, also from a float or a text; `None` if it is no number or implausible."""
+    """A count from a number or a numeric string; `None` if it is neither or implausible."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

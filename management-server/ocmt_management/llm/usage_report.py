@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ocmt_management.auth.service import email_addresses_of
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
-from ocmt_management.llm.budgets import Limits, day_of, reached, told
+from ocmt_management.llm.budgets import NANO, Limits, day_of, reached, told
 from ocmt_management.llm.models import TOTAL, Usage
-from ocmt_management.llm.prices import NANO
 from ocmt_management.llm.repository import UTC_ZONE, UsageRepository
 from ocmt_management.llm.request_source import Source
 from ocmt_management.llm.usage import UsageSum
@@ -117,7 +116,7 @@ class UsageReport:
 async def exported(
     database: Database, *, user_id: str | None, first: date, last: date
 ) -> AsyncIterator[str]:
-    """The rows as CSV, 31 days in each transaction, so that none stays open while bytes flow."""
+    """Yield the rows as CSV, 31 days per transaction; none stays open while rows are sent."""
     yield _line(_COLUMNS)
     while first <= last:
         until = min(last, first + timedelta(days=30))
@@ -131,7 +130,7 @@ async def exported(
 
 
 def days_between(first: date | None, last: date | None, *, today: date) -> tuple[date, date]:
-    """The first and last day requested, by default the last thirty days. Raises a 422 `Problem`."""
+    """The requested range of days, by default the last thirty. Raises a 422 `Problem`."""
     last = last or today + timedelta(days=1)  # somewhere it is tomorrow already
     first = first or last - timedelta(days=_USUAL_DAYS)
     if first > last or (last - first).days > _MOST_DAYS:
@@ -163,5 +162,5 @@ def _line(cells: Iterable[object]) -> str:
 
 
 def _plain(cell: object) -> object:
-    """Quote a text that a spreadsheet would run as a formula."""
+    """Prefix a text that a spreadsheet would run as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell

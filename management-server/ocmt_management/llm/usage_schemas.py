@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ocmt_common.agent_api import Command, Wire
 from pydantic import Field, field_validator, model_validator
 
-from ocmt_management.llm.budgets import Limits, Period, Spent
-from ocmt_management.llm.prices import NANO
+from ocmt_management.llm.budgets import NANO, Limits, Period, Spent
 from ocmt_management.llm.request_source import Source
 from ocmt_management.llm.usage import UsageSum
 
@@ -62,7 +61,7 @@ class UserUsageRow(UsageCounts):
 
 
 class BudgetRequest(Command):
-    """A missing limit means none; without any limit, the budget is deleted."""
+    """A missing limit is no limit; a budget without limits is deleted."""
 
     day_soft_usd: Dollars | None = None
     day_hard_usd: Dollars | None = None
@@ -88,11 +87,11 @@ class BudgetRequest(Command):
 
     def limits(self) -> Limits:
         return Limits(
-            day_soft=_nano(self.day_soft_usd),
-            day_hard=_nano(self.day_hard_usd),
-            month_soft=_nano(self.month_soft_usd),
-            month_hard=_nano(self.month_hard_usd),
-            kept_for_jobs=_nano(self.kept_for_jobs_usd) or 0,
+            day_soft=nano(self.day_soft_usd),
+            day_hard=nano(self.day_hard_usd),
+            month_soft=nano(self.month_soft_usd),
+            month_hard=nano(self.month_hard_usd),
+            kept_for_jobs=nano(self.kept_for_jobs_usd) or 0,
         )
 
 
@@ -103,7 +102,7 @@ class BudgetView(Wire):
     month_hard_usd: float | None
     kept_for_jobs_usd: float
     day_spent_usd: float
-    """With the reservations of requests under way."""
+    """Includes the reservations of requests in progress."""
     month_spent_usd: float
     told: Period | None
     """The soft limit that is reached."""
@@ -165,7 +164,7 @@ class TimeZoneRequest(Command):
         return name
 
 
-def _nano(dollars: float | None) -> int | None:
+def nano(dollars: float | None) -> int | None:
     return None if dollars is None else round(dollars * NANO)
 
 

@@ -1,4 +1,4 @@
-"""The mail queue, for endpoints."""
+"""FastAPI dependencies: the mail queue."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Explains a failed mail: whether to retry, and what the operator can do.
+"""Explains why a mail failed: whether to retry, and what the operator can do.
 
 Reads the reply codes of RFC 5321, the enhanced codes of RFC 3463 and the wording of common
 servers.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiosmtplib
 
 _REPLY_CHARACTERS = 300
-# A reply may quote the mail: neither an address nor a link may enter a log.
+# Replies may quote the mail, but neither an address nor a link may enter a log.
 _PRIVATE = re.compile(r"\S+@\S+|\S*/sign-in#\S*|[A-Za-z0-9_-]{40,}")
 _OF_A_RECIPIENT = re.compile(r"\b[45]\.[12]\.\d")
 _OF_THE_GREETING = re.compile(r"helo|ehlo|fully.qualified", re.I)

@@ -1,4 +1,4 @@
-"""Mail over SMTP, sent in the background so that no answer's timing reveals an account."""
+"""Sends mail over SMTP, in the background so that no response's timing reveals an account."""
 
 import asyncio
 import time
@@ -69,7 +69,7 @@ class SmtpMailer:
 
 
 class NullMailer:
-    """Used without SMTP_HOST: logs that no mail is sent, and how to make a link without mail."""
+    """Used without SMTP_HOST: logs that no mail is sent, and how to make a link instead."""
 
     async def send(self, message: EmailMessage) -> None:
         log.warning(
@@ -81,7 +81,7 @@ class NullMailer:
 
 
 class MailQueue:
-    """Sends mails in background tasks, and retries each for as long as it is of use."""
+    """Sends each mail in a background task, with retries for as long as it is useful."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class MailQueue:
         task.add_done_callback(self._tasks.discard)
 
     async def delivered(self) -> None:
-        """Wait until every mail posted so far is sent or dropped."""
+        """Wait until each mail posted so far is sent or given up."""
         await asyncio.gather(*self._tasks)
 
     async def _deliver(self, message: EmailMessage, within_s: float) -> None:

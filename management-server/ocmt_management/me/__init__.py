@@ -1,1 +1,1 @@
-"""The first request of the page: the signed-in user and their model."""
+"""The page's first request: the signed-in user and their model."""

@@ -1,7 +1,7 @@
-"""Migrates the database to this release's tables: the same Alembic migrations on both databases.
+"""Migrates the database to this release's tables, with Alembic on SQLite and PostgreSQL alike.
 
-Runs at start and with `python -m ocmt_management migrate`, in one transaction under a lock, so that
-servers that start together migrate once and a failed migration changes nothing.
+Runs at startup and with `python -m ocmt_management migrate`, in one transaction under a lock, so
+that servers that start together migrate once and a failed migration changes nothing.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _ADVISORY_LOCK = 0x6F636D74  # "ocmt"
 
 
 class MigrationError(Exception):
-    """The database could not be brought up to date. `str()` says why and what to do."""
+    """The database could not be migrated. `str()` says why and what to do."""
 
 
 async def revision_of(url: URL) -> str | None:
@@ -73,8 +73,8 @@ def alembic_config(connection: Connection) -> Config:
 async def migrate(url: URL, *, expand_only: bool = False) -> None:
     """Bring the database at `url` to the newest revision. Raises `MigrationError`.
 
-    With `expand_only`, revisions that remove something (`contract = True` in their module) wait for
-    a call without it, when no older release is running.
+    `expand_only` leaves out revisions that remove something (`contract = True` in their module); a
+    later call applies them, when no older release is running.
     """
     try:
         if url.get_backend_name() == "sqlite":
@@ -121,7 +121,7 @@ def _upgrade(connection: Connection, expand_only: bool) -> None:
 
 @asynccontextmanager
 async def _migrating(url: URL) -> AsyncIterator[AsyncConnection]:
-    """A connection in one transaction, under the migrations' lock."""
+    """A connection in one transaction, under the migration lock."""
     engine = writing(make_engine(url))
     try:
         if url.get_backend_name() == "sqlite":

@@ -1,4 +1,4 @@
-"""Which addresses may be dialled for a user. Pure."""
+"""Decides which addresses may be dialled for a user. Pure."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -22,9 +22,9 @@ _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is on the internet, not of this machine, a private network or a cloud.
+    """Whether an address is public: not of this machine, a private network or cloud metadata.
 
-    An IPv4 address embedded in an IPv6 one is checked itself.
+    An IPv4 address embedded in IPv6 is checked as IPv4.
     """
     if isinstance(address, ipaddress.IPv6Address):
         inner = _inner(address)

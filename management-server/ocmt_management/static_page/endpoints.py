@@ -1,8 +1,8 @@
-"""The built page, for installations where management serves it (others use Caddy or nginx).
+"""Serves the built page, in installations without Caddy or nginx for it.
 
-`index.html` answers the page's routes and is revalidated each time; files in `assets/` have their
-hash in the name and are immutable. The build leaves a compressed copy beside each script, style
-sheet and page, so that nothing is compressed while it is served.
+`index.html` answers all routes of the page and is always revalidated; files in `assets/` have a
+hash in their name and are immutable. The build puts a compressed copy beside each script, style
+sheet and page, so nothing is compressed while it is served.
 """
 
 import re
@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from ocmt_management.dependencies import Settings
 
-PAGE_ROUTES = ("/", "/sign-in", "/settings", "/tools")
+PAGE_ROUTES = ("/", "/sign-in", "/settings", "/tools", "/connections", "/agent", "/admin")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.[a-z0-9]{1,12}")
 _COPIES = (("br", ".br"), ("gzip", ".gz"))
 _NOT_AT_ALL = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
@@ -55,7 +55,7 @@ async def asset(name: str, request: Request, settings: Settings) -> Response:
 
 @router.get("/{name}", include_in_schema=False)
 async def top_file(name: str, request: Request, settings: Settings) -> Response:
-    """Files beside `index.html`, such as `favicon.svg`."""
+    """Serve a file beside `index.html`, such as `favicon.svg`."""
     if not _FILE_NAME.fullmatch(name):
         raise HTTPException(404, "There is nothing at this address.")
     return await _file(_served(settings.ui_dir), name, request, "no-cache")
@@ -68,7 +68,7 @@ def _served(ui_dir: Path | None) -> Path:
 
 
 async def _file(folder: Path, name: str, request: Request, cache: str) -> Response:
-    """A file below `folder`, with `ETag` and 304. StaticFiles rejects paths outside `folder`."""
+    """Serve a file below `folder`, with `ETag` and 304. `StaticFiles` rejects paths outside."""
     files = StaticFiles(directory=folder, check_dir=False)
     response = None
     for encoding, suffix in _accepted(request):
@@ -84,7 +84,7 @@ async def _file(folder: Path, name: str, request: Request, cache: str) -> Respon
 
 
 def _accepted(request: Request) -> list[tuple[str, str]]:
-    """The encodings that the client accepts, each with the suffix of its compressed copies."""
+    """`(encoding, file suffix)` of each compressed copy that the client accepts."""
     accepted = {
         name.strip().lower()
         for name, _, weight in (

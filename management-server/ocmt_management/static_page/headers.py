@@ -1,4 +1,4 @@
-"""Security headers, which restrict the browser to what the page needs."""
+"""Security headers, which limit the browser to what the page needs."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,7 +7,7 @@ from ocmt_management.settings import ManagementSettings
 
 
 def content_security_policy(settings: ManagementSettings) -> str:
-    """Allows nothing inline or from other origins; styles are constructable style sheets."""
+    """The page's policy: nothing inline or from other origins. Scripts construct the styles."""
     # In some browsers 'self' does not include the page's WebSocket.
     socket = settings.base_url.replace("http", "ws", 1)
     return "; ".join(

@@ -1,4 +1,4 @@
-"""The servers that admins offer to everybody, and the admins' rules. Every route needs an admin."""
+"""Shared servers and the admins' rules for them. Every route requires an admin."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What both endpoints for agents share: who calls, and whether a call may run."""
+"""Shared by both endpoints for agents: authenticate the caller, decide whether a call may run."""
 
 import time
 
@@ -22,7 +22,7 @@ CLIENT_CLOSED_REQUEST = 499
 async def caller_of(request: Request, tools: Tools) -> UserTools:
     """The tools of the calling agent's user.
 
-    Raises a `Problem`: 401, the same for every wrong token, or 403 for a page of another site.
+    Raises a 401 `Problem`, the same for every invalid token, or a 403 for another site's page.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     caller = await tools.caller(token) if scheme.lower() == "bearer" else None
@@ -38,7 +38,7 @@ async def caller_of(request: Request, tools: Tools) -> UserTools:
 
 
 def _check_origin(request: Request, tools: Tools) -> None:
-    """Agents send no `Origin`; a page of another site has none of our tokens, but may try."""
+    """Raise a 403 `Problem` for a page of another site. Agents send no `Origin`."""
     origin = request.headers.get("origin")
     if origin is None or origin in tools.origins:
         return
@@ -53,9 +53,9 @@ def _check_origin(request: Request, tools: Tools) -> None:
 async def instead_of_running(
     tools: Tools, tool: Tool, arguments: bytes, message: Message, *, path: str = ""
 ) -> bytes | None:
-    """A result in place of the call's own: it may not run, or its person was asked.
+    """The result of a call that does not run here, because it is denied or needs a decision.
 
-    `None`: the caller runs it. `path` is the server's slug at its own path.
+    Returns `None` if the caller must run the call. `path` is the server's slug at its own path.
     """
     started = time.monotonic()
     name = tool.connection.name

@@ -1,7 +1,7 @@
-"""A call's arguments as they are sealed, compared, shown and run. Pure.
+"""The canonical form of a call's arguments, which is sealed, compared, shown and run. Pure.
 
-The person must see exactly what runs. So the arguments are parsed once and serialised again: of a
-duplicate name one value is left, and the same value is shown and run.
+The person must see exactly what runs. So the arguments are parsed and serialised again: of a
+duplicate member one value is left, and that value is both shown and run.
 """
 
 import json
@@ -13,7 +13,7 @@ from ocmt_common.bounded_json import NotJson
 
 MAX_BYTES = 32 * 1024
 
-# Controls, and characters that hide, join or reorder what stands around them.
+# Control characters, and those that hide, join or reorder the text around them.
 _MISLEADING = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
@@ -26,7 +26,7 @@ class ArgumentsRefused(ValueError):
 
 
 def canonical(arguments: bytes) -> bytes:
-    """The arguments serialised again, equal for equal ones. Raises `ArgumentsRefused`."""
+    """The arguments in canonical JSON. Raises `ArgumentsRefused`."""
     if len(arguments) > MAX_BYTES:
         raise ArgumentsRefused(
             f"they have {len(arguments)} bytes; a person is asked for at most {MAX_BYTES}"

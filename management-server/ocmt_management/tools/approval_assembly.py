@@ -1,4 +1,4 @@
-"""Builds the parts of approvals and connects them to the tools."""
+"""Creates the services of approvals and connects them to the tools."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +31,7 @@ async def running_approvals(
     mail_queue: MailQueue,
     tools: Tools,
 ) -> AsyncIterator[Approvals]:
-    """The approvals, with their loop running for the server's lifetime."""
+    """Yield the approvals while their loop runs, for the server's lifetime."""
     policy = RulePolicy(changed=lambda user_id: tools.changed([user_id]))
     store = ApprovalStore(database, keys, clock, policy)
     runner = ApprovalRunner(store, tools.calls)
@@ -50,6 +50,13 @@ async def running_approvals(
         mail=ApprovalMail(store, mail_queue, link=page),
     )
     tools.approvals = approvals
-    tools.built_in = BuiltInTools(approvals, database=database, keys=keys, clock=clock, page=page)
+    tools.built_in = BuiltInTools(
+        approvals,
+        database=database,
+        keys=keys,
+        clock=clock,
+        page=page,
+        integrations=tools.integrations,
+    )
     async with loop.running():
         yield approvals

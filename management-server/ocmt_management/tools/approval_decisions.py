@@ -1,4 +1,4 @@
-"""What a decision does to a waiting approval, within one transaction."""
+"""Applies a decision to a waiting approval, within one transaction."""
 
 from ocmt_common.problems import Problem
 
@@ -10,7 +10,7 @@ from ocmt_management.tools.approval_store import UserApprovals
 async def decide(
     mine: UserApprovals, row: ToolApproval, decision: Decision, *, version: int
 ) -> Problem | None:
-    """Apply a person's decision. Returns why it was refused, to raise after the commit."""
+    """Apply a person's decision. Returns a refusal, for the caller to raise after the commit."""
     if row.state != ApprovalState.WAITING:
         return _decided_before(row)
     if row.expires_at <= mine.now:
@@ -39,7 +39,7 @@ async def decide(
 
 
 async def expire(mine: UserApprovals, row: ToolApproval) -> None:
-    """Expire a waiting approval; this does not wake the agent."""
+    """Expire a waiting approval, without waking the agent."""
     held = row.delivery == Delivery.HELD and row.held_until > mine.now
     delivery = Delivery.HELD if held else Delivery.DONE
     await mine.rows.move(row, Event.EXPIRE, finished_at=mine.now, delivery=delivery)

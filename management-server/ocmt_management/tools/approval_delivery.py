@@ -1,9 +1,9 @@
 """Delivers outcomes to agents' conversations: wakes the agent and sends a message until it arrives.
 
-A gateway acknowledges a message before it is in its transcript, and recognises a repeated key only
-until it restarts. So the transcript confirms a delivery, and is read before a second attempt. A
-message that was queued when the gateway died or its user stopped it stays `interrupted` or
-`cancelled` there, and is never read: it is sent again. (OpenClaw 2026.9.6)
+A gateway acknowledges a message before storing it in the transcript, and forgets idempotency keys
+when it restarts. So only the transcript confirms a delivery, and it is read before a second
+attempt. A message that was queued when the gateway died or the user stopped the agent is marked
+`interrupted` or `cancelled` and never read: it is sent again. (OpenClaw 2026.9.6)
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _LAST_RETRY = timedelta(minutes=5)
 
 
 class Place(Enum):
-    """Where the gateway has a message."""
+    """Where the gateway keeps a message."""
 
     TRANSCRIPT = "transcript"
     QUEUE = "queue"
@@ -42,7 +42,7 @@ class Place(Enum):
 
 
 def key_of(row: ToolApproval) -> str:
-    """The idempotency key of an outcome. An uncertain call may get a second outcome."""
+    """The idempotency key of an outcome. It has the state: an uncertain call may still succeed."""
     return f"{OUTCOME_KEY_PREFIX}{row.id}:{row.state}"
 
 
@@ -55,14 +55,14 @@ class ApprovalDelivery:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, user_id: str) -> None:
-        """Deliver this user's outcomes in the background, unless that is under way."""
+        """Start to deliver this user's outcomes in the background, unless it is being done."""
         if user_id in self._tasks:
             return
         task = self._tasks[user_id] = asyncio.create_task(self._deliver(user_id))
         task.add_done_callback(partial(self._ended, user_id))
 
     async def idle(self) -> None:
-        """Wait until nothing is being delivered."""
+        """Wait until no delivery is in progress."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
@@ -100,7 +100,7 @@ class ApprovalDelivery:
             await gateway.close()
 
     async def _take(self, user_id: str) -> list[tuple[ToolApproval, str]]:
-        """The outcomes to deliver now, each with its text. Schedules their next attempt first."""
+        """`(approval, text)` of each outcome to deliver now. Also schedules the next attempt."""
         async with self._store.changing(user_id) as mine:
             if not await mine.is_active():
                 return []
@@ -142,7 +142,7 @@ async def _find(gateway: Gateway, key: str) -> Place:
 
 
 def place_of(history: dict[str, Any], key: str) -> Place:
-    """Where `chat.history` has the message that was sent with this key."""
+    """Where `chat.history` has the message with this idempotency key."""
     if any(row.get("idempotencyKey") == f"{key}:user" for row in _objects(history, "messages")):
         return Place.TRANSCRIPT
     for item in _objects(as_object(history.get("pendingInputs")), "items"):
@@ -157,7 +157,7 @@ def _objects(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 async def _text(mine: UserApprovals, row: ToolApproval) -> str:
-    """The message, with the result marked as data: a server's words are not the person's."""
+    """The message, with the result marked as data, since its words are a server's."""
     call = f"call number {row.number} (`{row.tool}` of {row.server})"
     fetch = f'Use the tool `ocmt_decision_result` with {{"number": {row.number}}}'
     state = ApprovalState(row.state)

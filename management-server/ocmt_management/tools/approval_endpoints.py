@@ -1,4 +1,4 @@
-"""The signed-in user's inbox: calls that wait for a decision, and the latest others."""
+"""The signed-in user's approvals: calls that wait for a decision, and the latest others."""
 
 from uuid import UUID
 

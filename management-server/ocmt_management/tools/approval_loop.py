@@ -1,7 +1,7 @@
 """Runs, expires, mails and delivers approvals when they are due, and recovers after a crash.
 
-Each approval has the time at which it needs attention next, so one query finds all that is due,
-including what a crashed process left behind.
+Each approval stores when it needs attention next, so one query finds all that are due, including
+those of a crashed process.
 """
 
 import asyncio

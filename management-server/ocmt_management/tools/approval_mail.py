@@ -1,4 +1,4 @@
-"""Mails a person whose agent's call waits for them. Mail is not sealed, so it has no arguments."""
+"""Mails users about calls that wait for their decision. Mail is not encrypted: no arguments."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ _NAME_CHARACTERS = 60
 
 
 class ApprovalMail:
-    """`link` is the address of the page with the waiting calls."""
+    """`link` is the address of the page that shows the waiting calls."""
 
     def __init__(self, store: ApprovalStore, queue: MailQueue, *, link: str) -> None:
         self._store = store
@@ -25,7 +25,7 @@ class ApprovalMail:
         self._mailed_at: dict[str, datetime] = {}
 
     async def remind(self, user_id: str) -> None:
-        """Mail the user about all calls that wait, at most every ten minutes."""
+        """Send the user one mail about all waiting calls, at most every ten minutes."""
         async with self._store.changing(user_id) as mine:
             rows = await mine.rows.to_mail(user_id, mine.now)
             last = self._mailed_at.get(user_id)
@@ -33,7 +33,7 @@ class ApprovalMail:
                 for row in rows:
                     await mine.rows.note(row, mail_at=last + _AT_MOST_EVERY)
                 return
-            # Before the mail: after a crash between the two there is none, rather than two.
+            # Before the mail is sent: a crash in between costs a mail, and never sends it twice.
             for row in rows:
                 await mine.rows.note(row, mail_at=None)
             address = (await email_addresses_of(mine.session, [user_id])).get(user_id)
@@ -64,6 +64,6 @@ def approval_mail(*, to: str, rows: Sequence[ToolApproval], link: str) -> EmailM
 
 
 def _plain(name: str) -> str:
-    """A name without characters of which a mail program could make a link: a server chose it."""
+    """Remove characters that a mail program could turn into a link: a server chose the name."""
     kept = "".join(c if c.isalnum() or c in " _-" else " " for c in name)
     return kept[:_NAME_CHARACTERS]

@@ -1,4 +1,4 @@
-"""The table of approvals: calls that their person decides."""
+"""The table of approvals: calls that need a person's decision."""
 
 from datetime import datetime
 
@@ -42,14 +42,14 @@ class ToolApproval(Base):
     account_version: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
     version: Mapped[int]
-    """Raised with each transition, so that a decision names what the person saw."""
+    """Incremented by each transition, so that a decision names the version that the person saw."""
     decision: Mapped[str | None] = mapped_column(String(8))
     detail: Mapped[str | None] = mapped_column(String(DETAIL_CHARACTERS))
-    """Why the call was denied without the person, for the person and the agent to read."""
+    """Why the call was denied without the person; the person and the agent read it."""
     changed: Mapped[str] = mapped_column(String(64))
     """What changed since the person was first asked, comma-separated."""
     repeats: Mapped[int | None]
-    """The number of the user's previous identical call."""
+    """The number of the user's previous identical call; NULL if there is none."""
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]
@@ -64,6 +64,6 @@ class ToolApproval(Base):
     deliver_at: Mapped[datetime]
     """When to try next to deliver the outcome."""
     sends: Mapped[int]
-    """How often the outcome's message was sent without confirmation that it arrived."""
+    """How often the outcome's message was sent; its delivery is not confirmed yet."""
     next_at: Mapped[datetime | None]
     """When the approval needs attention next; NULL for never."""

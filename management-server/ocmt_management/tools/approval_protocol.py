@@ -1,4 +1,4 @@
-"""The part of approvals that endpoints use: hold a call until its person decides."""
+"""The interface of approvals for endpoints: hold a call until its person decides."""
 
 from typing import Protocol
 
@@ -7,8 +7,8 @@ from ocmt_management.tools.calls import ToolCall
 
 class CallHolder(Protocol):
     async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
-        """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
+        """Request the person's decision and wait a while. Returns a `CallToolResult` as JSON.
 
-        This is the call's result if the person approved it in time, else what the agent should do.
+        It is the call's own if the person approved in time; else it says what the agent should do.
         """
         ...

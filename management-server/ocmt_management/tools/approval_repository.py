@@ -1,4 +1,4 @@
-"""SQL of approvals. Every query but `due` and the housekeeping names the user."""
+"""SQL of approvals. Every query names the user, except `due` and the housekeeping's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ocmt_management.tools.approval_states import (
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An approval that needs attention."""
+    """The fields of an approval that needs attention."""
 
     user_id: str
     id: str
@@ -50,7 +50,7 @@ class ApprovalRepository:
         )
 
     async def result(self, user_id: str, approval_id: str) -> bytes | None:
-        """The sealed result."""
+        """The sealed result; `None` if there is none."""
         return await self._session.scalar(
             select(ToolApproval.result).where(
                 ToolApproval.user_id == user_id, ToolApproval.id == approval_id
@@ -84,7 +84,7 @@ class ApprovalRepository:
         )
 
     async def latest(self, user_id: str, *, limit: int) -> Sequence[ToolApproval]:
-        """The user's open approvals and their latest others, newest first."""
+        """All open approvals of the user and the `limit` latest of any state, newest first."""
         newest = (
             select(ToolApproval.id)
             .where(ToolApproval.user_id == user_id)
@@ -116,7 +116,7 @@ class ApprovalRepository:
         return rows.all()
 
     async def to_mail(self, user_id: str, now: datetime) -> Sequence[ToolApproval]:
-        """Waiting approvals of which this user is to be mailed now, oldest first."""
+        """Waiting approvals to mail to this user now, oldest first."""
         rows = await self._session.scalars(
             select(ToolApproval)
             .where(
@@ -162,7 +162,7 @@ class ApprovalRepository:
         return await self._update(row, state=state, version=row.version + 1, **changes)
 
     async def note(self, row: ToolApproval, **changes: Any) -> bool:
-        """Change columns that no person sees; `False` if the row has changed since it was read."""
+        """Change columns that are not shown; `False` if the row has changed since it was read."""
         return await self._update(row, **changes)
 
     async def extend_lease(
@@ -180,7 +180,7 @@ class ApprovalRepository:
         )
 
     async def erase_before(self, moment: datetime) -> None:
-        """Erase the contents of all users' ended approvals that were made before `moment`."""
+        """Erase arguments and results of all users' ended approvals created before `moment`."""
         await self._session.execute(
             update(ToolApproval)
             .where(
@@ -192,7 +192,7 @@ class ApprovalRepository:
         )
 
     async def delete_before(self, moment: datetime) -> None:
-        """Delete all users' ended approvals that were made before `moment`."""
+        """Delete all users' ended approvals created before `moment`."""
         await self._session.execute(
             delete(ToolApproval).where(
                 ToolApproval.created_at < moment, ToolApproval.state.not_in(OPEN)

@@ -13,7 +13,7 @@ _MAX_TEXT_CHARACTERS = 4000
 
 
 def text_result(text: str, *, error: bool = False) -> bytes:
-    """A result with one text."""
+    """A result with a single text."""
     result: dict[str, Any] = {"content": [{"type": "text", "text": text}]}
     if error:
         result["isError"] = True
@@ -21,7 +21,7 @@ def text_result(text: str, *, error: bool = False) -> bytes:
 
 
 def is_error(result: bytes) -> bool:
-    """Whether a call's result is an error; an unreadable one is."""
+    """Whether a call's result is an error or unreadable."""
     try:
         return bytes(bounded_json.members(result).get("isError", b"")) == b"true"
     except NotJson:
@@ -29,7 +29,7 @@ def is_error(result: bytes) -> bool:
 
 
 def storable(result: bytes) -> bytes:
-    """The result, or one that replaces a result too large to store."""
+    """The result, or a note in its place if it is too large to store."""
     if len(result) <= MAX_STORED_BYTES:
         return result
     return text_result(
@@ -40,7 +40,7 @@ def storable(result: bytes) -> bytes:
 
 
 def text_of(result: bytes) -> str:
-    """The result's text, cut to 4,000 characters; other parts are shown as their type."""
+    """The result's text, cut to 4,000 characters, with the type in place of each other part."""
     try:
         value = bounded_json.read(result)
     except NotJson:
@@ -58,7 +58,7 @@ def text_of(result: bytes) -> str:
 
 
 def waits(number: int, link: str) -> bytes:
-    """What the agent gets when its call was not decided in time."""
+    """The result for a call that is not decided in time."""
     return text_result(
         f"This call waits for the decision of your person: it is number {number}. Do not call it "
         "again. When they decide, the call is run for you and its result comes as a message, also "
@@ -68,7 +68,7 @@ def waits(number: int, link: str) -> bytes:
 
 
 def ended(state: ApprovalState, number: int, detail: str | None, result: bytes | None) -> bytes:
-    """What the agent gets as the result of a call that was decided."""
+    """The result for a call that has ended: its own, or why it has none."""
     if state in (ApprovalState.DONE, ApprovalState.FAILED):
         return result or text_result(
             f"Call number {number} ran, but its result is no longer kept.", error=True

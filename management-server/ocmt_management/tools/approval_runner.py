@@ -1,7 +1,7 @@
 """Runs approved calls, each at most once.
 
-The call begins after the commit of the conditional UPDATE to `running`, which one process wins.
-That process extends a lease while the call runs. If the process dies, the lease ends and the
+A call begins once a conditional UPDATE to `running` is committed, which only one process can do.
+That process extends a lease while the call runs. If the process dies, the lease expires and the
 call is marked uncertain: it may have reached its server.
 """
 
@@ -52,25 +52,25 @@ class ApprovalRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, user_id: str, approval_id: str) -> None:
-        """Run an approved call in the background, unless this process runs it already."""
+        """Start an approved call in the background, unless this process is running it."""
         if approval_id in self._tasks:
             return
         task = self._tasks[approval_id] = asyncio.create_task(self._run(user_id, approval_id))
         task.add_done_callback(partial(self._ended, approval_id))
 
     async def lose(self, user_id: str, approval_id: str) -> None:
-        """Mark a call whose lease has ended as uncertain, unless this process runs it."""
+        """Mark a call whose lease has expired as uncertain, unless this process is running it."""
         if approval_id in self._tasks:
             return
         await self._lose(user_id, approval_id, lapsed=True)
 
     async def idle(self) -> None:
-        """Wait until this process runs no call."""
+        """Wait until this process is running no call."""
         while self._tasks:
             await asyncio.wait(self._tasks.values())
 
     async def close(self) -> None:
-        """Give calls a moment to end, then cancel the others, which become uncertain."""
+        """Wait a moment for running calls, then cancel the rest, which become uncertain."""
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks.values(), timeout=_CLOSE_WITHIN_S)
@@ -96,14 +96,14 @@ class ApprovalRunner:
             async with self._leased(user_id, approval_id):
                 result = await self._calls.run(call)
         except BaseException:
-            # The call may have been sent. If this fails too, the lease ends.
+            # The call may have been sent. If this fails, too, the lease expires.
             with suppress(Problem):
                 await self._lose(user_id, approval_id)
             raise
         await self._finish(user_id, approval_id, storable(result))
 
     async def _begin(self, user_id: str, approval_id: str) -> ToolCall | None:
-        """Take an approved call to run it; `None` if it must not run."""
+        """Move an approved call to `running`; `None` if it must not run."""
         async with self._store.changing(user_id) as mine:
             row = await mine.get(approval_id)
             if row is None or row.state != ApprovalState.APPROVED:

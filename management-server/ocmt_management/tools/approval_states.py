@@ -1,8 +1,8 @@
 """The states of an approval, and when it needs attention next. Pure.
 
-A call runs at most once because `RUNNING` is entered from `APPROVED` alone and never left to a
-state from which a call begins. A process that dies while it runs a call leaves `RUNNING` with a
-lease that ends: the call may or may not have reached its server, so it becomes `UNCERTAIN`.
+A call runs at most once because `RUNNING` is entered only from `APPROVED` and no transition leads
+back. If a process dies while it runs a call, its lease expires and the approval becomes
+`UNCERTAIN`: the call may or may not have reached its server.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class ApprovalState(StrEnum):
     FAILED = "failed"
     """The call's result is an error."""
     UNCERTAIN = "uncertain"
-    """The process that ran the call died; it is never repeated."""
+    """The process that ran the call died. The call is never repeated."""
 
 
 class Event(StrEnum):
@@ -57,7 +57,7 @@ _TRANSITIONS = {
     (ApprovalState.RUNNING, Event.SUCCEED): ApprovalState.DONE,
     (ApprovalState.RUNNING, Event.FAIL): ApprovalState.FAILED,
     (ApprovalState.RUNNING, Event.LOSE): ApprovalState.UNCERTAIN,
-    # The process was only taken for dead: its call did end.
+    # The lease had expired although the process was alive and finished the call.
     (ApprovalState.UNCERTAIN, Event.SUCCEED): ApprovalState.DONE,
     (ApprovalState.UNCERTAIN, Event.FAIL): ApprovalState.FAILED,
 }
@@ -81,20 +81,20 @@ class Delivery(StrEnum):
     """How the outcome reaches the agent."""
 
     HELD = "held"
-    """As the answer to its call, which waits until `held_until`."""
+    """As the response to the call's request, which waits until `held_until`."""
     DUE = "due"
     """As a message in its conversation."""
     DONE = "done"
 
 
 class ApprovalChange(StrEnum):
-    """What changed since the person was last asked."""
+    """What has changed since the person was last asked to decide."""
 
     DEFINITION = "definition"
     RULE = "rule"
     CREDENTIAL = "credential"
     SERVER = "server"
-    """Its address or settings."""
+    """The server's address or settings."""
     ACCOUNT = "account"
     """The person was suspended meanwhile."""
 
@@ -106,7 +106,7 @@ def after(state: ApprovalState, event: Event) -> ApprovalState | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The versions of all that the person was asked about."""
+    """The versions of what the person saw when asked to decide."""
 
     pin: bytes
     server_version: int
@@ -115,7 +115,7 @@ class Asked:
 
 
 def refusal(standing: Standing) -> str | None:
-    """Why the call may not run at all now; `None` if it may."""
+    """Why the call must not run now; `None` if it may."""
     if standing.rule is Rule.DENY:
         return "A rule denies this tool now."
     if standing.pin is None:
@@ -124,7 +124,7 @@ def refusal(standing: Standing) -> str | None:
 
 
 def changes(asked: Asked, standing: Standing, *, server_version: int) -> frozenset[ApprovalChange]:
-    """What the person has to see before the call may run."""
+    """The changes that the person has to see before the call may run."""
     found: set[ApprovalChange] = set()
     if server_version != asked.server_version:
         found.add(ApprovalChange.SERVER)
@@ -132,7 +132,7 @@ def changes(asked: Asked, standing: Standing, *, server_version: int) -> frozens
         found.add(ApprovalChange.DEFINITION)
     if standing.account_version != asked.account_version:
         found.add(ApprovalChange.CREDENTIAL)
-    # A tool that needs no decision any more, as after "always", is not asked for again.
+    # After "always" the tool needs no further decision, so its changed rule does not matter.
     if standing.rule is Rule.ASK and standing.rules_version != asked.rules_version:
         found.add(ApprovalChange.RULE)
     return frozenset(found)
@@ -140,7 +140,7 @@ def changes(asked: Asked, standing: Standing, *, server_version: int) -> frozens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """The moments of an approval that decide when it needs attention."""
+    """The times from which `next_attention` is computed."""
 
     created_at: datetime
     expires_at: datetime

@@ -1,6 +1,6 @@
 """One user's approvals within one transaction, with their sealed arguments and results.
 
-Every change begins with a lock on the user's row: changes to one user's approvals are serialised.
+Every change first locks the user's row, which serialises changes to one user's approvals.
 """
 
 from collections.abc import AsyncIterator
@@ -30,18 +30,18 @@ from ocmt_management.vault.service import KeyRing, Vault
 
 
 class Policy(Protocol):
-    """The rules, in the caller's transaction."""
+    """Reads and changes a user's rules in the caller's transaction."""
 
     async def standing(
         self, session: AsyncSession, *, user_id: str, server_id: str, tool: str
     ) -> Standing:
-        """The rule, pin and versions that hold for a user's tool now."""
+        """The rule, pin and versions that apply to a user's tool now."""
         ...
 
     async def allow_always(
         self, session: AsyncSession, *, user_id: str, server_id: str, tool: str, pin: bytes
     ) -> None:
-        """Set the user's own rule: allow exactly this definition of the tool."""
+        """Set the user's own rule, to allow exactly this definition of the tool."""
         ...
 
 
@@ -88,7 +88,7 @@ class UserApprovals:
         return await self._vault.unseal(self.user_id, sealed, purpose=purpose)
 
     async def still_as_asked(self, row: ToolApproval) -> bool:
-        """Whether what the person saw still holds. If not, denies the call or asks again."""
+        """Whether nothing has changed since the person was asked. Otherwise deny, or ask again."""
         server = await ToolRepository(self.session).server_for(self.user_id, row.server_id)
         standing = await self.standing(row)
         refused = refusal(standing)
@@ -129,7 +129,7 @@ class UserApprovals:
         )
 
     async def allow_always(self, row: ToolApproval) -> int:
-        """Set the user's rule for this definition. Returns the new version of the rules."""
+        """Allow this definition of the tool by the user's rule. Returns the rules' new version."""
         await self._policy.allow_always(
             self.session,
             user_id=self.user_id,
@@ -150,7 +150,7 @@ class ApprovalStore:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserApprovals]:
-        """Change a user's approvals; the user's watchers are notified after the commit."""
+        """A transaction to change a user's approvals. Notifies their watchers after the commit."""
         async with self.database.write() as session:
             await lock_user(session, user_id)
             yield UserApprovals(session, self._keys, self.clock, self._policy, user_id)

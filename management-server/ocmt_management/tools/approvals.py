@@ -1,9 +1,8 @@
-"""Decisions that outlive the call: hold a call, let its person decide, run it once.
+"""Approvals: hold a call, let its person decide, run it at most once.
 
-A call that its person has to decide on becomes a row, which the page shows. The agent's request
-waits for the decision for a while. If none comes, the agent goes on, and a later outcome is
-delivered to its conversation (`approval_delivery`). The row is the only state, so any
-process can continue.
+A call that needs a decision becomes a row, which the page shows. The agent's request waits a while
+for the decision. If none comes, the agent goes on, and a later outcome is delivered to its
+conversation (`approval_delivery`). The row is the only state, so any process can continue.
 """
 
 import asyncio
@@ -50,7 +49,10 @@ _KEPT_FOR = timedelta(days=180)
 
 
 class Approvals:
-    """`links` makes the address at which the approval with a number is decided."""
+    """`link(number)` returns the address of the page on which to decide that approval.
+
+    `mail` is whether mail can be sent; `hold_s` is how long a request waits for a decision.
+    """
 
     def __init__(
         self,
@@ -68,16 +70,16 @@ class Approvals:
         self._hold_s = hold_s
         self._holders: Counter[str] = Counter()
         self._answered: dict[str, tuple[str, float]] = {}
-        """Approvals whose outcome was returned to a held call: their user, and when."""
+        """Id of an approval whose outcome was returned to a held call → its user, and when."""
         self._letting_go: set[asyncio.Task[None]] = set()
         self.watchers = store.watchers
 
     # For the agent
 
     async def hold(self, call: ToolCall, *, rules_version: int, account_version: int) -> bytes:
-        """Ask the person, and wait a while. Returns a `CallToolResult` as JSON.
+        """Request the person's decision and wait a while. Returns a `CallToolResult` as JSON.
 
-        Cancel it when the agent's request ends: the outcome is then delivered to its conversation.
+        Cancel it if the agent's request ends: the outcome is then delivered to its conversation.
         """
         try:
             arguments = canonical(call.arguments)
@@ -108,11 +110,11 @@ class Approvals:
             self._answered[approval_id] = call.user_id, time.monotonic()
             return outcome
         await self._let_go(call.user_id, approval_id)
-        # Decided in the last moment: the outcome is delivered as well.
+        # Decided at the last moment: the outcome is delivered as well.
         return waits(number, self._link(number))
 
     async def outcome(self, user_id: str, number: int) -> bytes | None:
-        """A call's result or other outcome; `None` if there is no such call."""
+        """A call's outcome, or that it waits, as a `CallToolResult`; `None` if it is unknown."""
         async with self._store.reading(user_id) as mine:
             row = await mine.rows.by_number(user_id, number)
             if row is None:
@@ -124,13 +126,13 @@ class Approvals:
     # For the person
 
     async def latest(self, user_id: str) -> list[ApprovalView]:
-        """All of the user's open approvals and their latest others, newest first."""
+        """The user's open approvals and the latest others, newest first."""
         async with self._store.reading(user_id) as mine:
             rows = await mine.rows.latest(user_id, limit=_SHOWN)
             return [await _view(mine, row) for row in rows]
 
     async def updates(self, user_id: str, sent: Mapping[str, int]) -> list[ApprovalView]:
-        """The open approvals and changes that a page with these versions lacks."""
+        """Approvals that the page lacks or has in another version; `sent` is its versions by id."""
         async with self._store.reading(user_id) as mine:
             rows = await mine.rows.latest(user_id, limit=_SHOWN)
             return [
@@ -142,9 +144,9 @@ class Approvals:
     async def decide(
         self, user_id: str, approval_id: str, decision: Decision, *, version: int
     ) -> ApprovalView:
-        """Store the decision, then run the call if it is approved.
+        """Store the decision, and start the call if it is approved.
 
-        Raises `Problem` if it was decided before, or has changed since the person saw `version`.
+        Raises `Problem` if the approval is unknown, decided, or no longer the `version` shown.
         """
         async with self._store.changing(user_id) as mine:
             row = await mine.get(approval_id)
@@ -161,10 +163,10 @@ class Approvals:
     # For the loop
 
     async def forget_answered(self, *, after_s: float = _ANSWERED_AFTER_S) -> None:
-        """Mark outcomes that were returned to held calls as delivered.
+        """Mark outcomes as delivered that were returned to held calls over `after_s` seconds ago.
 
-        This comes a moment after the return: if the process dies before the answer is sent, the
-        outcome is delivered.
+        The delay covers a process that dies before it has sent the response: another one then
+        delivers the outcome.
         """
         until = time.monotonic() - after_s
         for approval_id, (user_id, at) in list(self._answered.items()):
@@ -184,7 +186,7 @@ class Approvals:
                 await expire(mine, row)
 
     async def close(self) -> None:
-        """Finish releasing held outcomes, so that another process delivers them at once."""
+        """Finish releasing held outcomes, so that another process can deliver them at once."""
         await asyncio.gather(*self._letting_go, return_exceptions=True)
         await self.forget_answered(after_s=0)
 
@@ -198,7 +200,7 @@ class Approvals:
     async def _open(
         self, call: ToolCall, arguments: bytes, *, rules_version: int, account_version: int
     ) -> tuple[str, int] | bytes:
-        """The approval's id and number, new or of an identical call; or a refusal's result."""
+        """`(id, number)` of a new or identical open approval, or a result that refuses the call."""
         async with self._store.changing(call.user_id) as mine:
             server = await ToolRepository(mine.session).server_for(call.user_id, call.server_id)
             if server is None or not await mine.is_active():
@@ -253,7 +255,7 @@ class Approvals:
             return approval_id, number
 
     async def _wait(self, user_id: str, approval_id: str) -> bytes | None:
-        """Wait for the call's outcome; `None` if it does not come in time."""
+        """Wait for the call's outcome; `None` if there is none in time."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._hold_s
         with self.watchers.watch(user_id) as changed:
@@ -301,7 +303,7 @@ class Approvals:
 
 
 async def delete_old_approvals(session: AsyncSession, clock: Clock) -> None:
-    """Erase contents and delete records of calls that ended long ago."""
+    """Erase the contents of approvals that ended long ago; delete still older ones."""
     rows = ApprovalRepository(session)
     await rows.erase_before(clock() - _CONTENTS_KEPT_FOR)
     await rows.delete_before(clock() - _KEPT_FOR)

@@ -1,4 +1,4 @@
-"""The shape of a call's arguments for the log and the page: never their values. Pure."""
+"""Describes a call's arguments for the log and the page, without their values. Pure."""
 
 from ocmt_common import bounded_json
 
@@ -14,7 +14,7 @@ _SHOWN = 12
 def shape_of(arguments: bytes, definition: bytes) -> str:
     """Names, types and sizes, such as `path: text 23, limit: number`.
 
-    Only names that the tool's definition has are shown: any other could be a value itself.
+    Shows only names from the tool's definition, since any other could itself be a value.
     """
     try:
         members = bounded_json.members(arguments)

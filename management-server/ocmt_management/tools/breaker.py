@@ -1,6 +1,6 @@
-"""Pauses calls to a server after repeated trouble, so that they fail at once instead of slowly.
+"""A circuit breaker: after repeated trouble, calls to a server fail at once instead of slowly.
 
-Each connection has its own state: one user's bad credential or address does not pause others.
+Each connection has its own state: one user's bad credential or address does not affect others.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Breaker:
         self._states: dict[object, _State] = {}
 
     def check(self, key: object, name: str) -> None:
-        """Raises `Trouble` while the server is paused. Afterwards one call may try again."""
+        """Raise `Trouble` while the server is paused. After the pause, one call may try again."""
         state = self._states.get(key)
         if state is None or state.failures < FAILURES:
             return
@@ -42,7 +42,7 @@ class Breaker:
         if len(self._states) >= _MAX_ENTRIES:
             self._states.clear()
         state = self._states.setdefault(key, _State(0, 0.0, ""))
-        # A rejected credential stays rejected, and repeating it may lock the account.
+        # Retrying a rejected credential cannot succeed and may lock the account.
         state.failures = FAILURES if problem.kind is Kind.REFUSED else state.failures + 1
         state.until_s = self._now_s() + PAUSE_S
         state.last = problem.text

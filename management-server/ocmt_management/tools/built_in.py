@@ -1,6 +1,7 @@
-"""The built-in tools, which every agent has beside those of its user's servers.
+"""The built-in tools, which every agent has besides those of its user's servers.
 
-They need no decision: they list what the agent has, and make links for its person.
+They need no decision: they list what the agent has, and make links for its person. Only `ocmt_api`
+does; the gateway runs it like a server's tool.
 """
 
 from typing import Any
@@ -12,11 +13,14 @@ from ocmt_common.problems import Problem
 
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.integrations.service import ConnectionView, Integrations, Kind
+from ocmt_management.tools import api_tool
 from ocmt_management.tools.approval_results import text_result
 from ocmt_management.tools.approval_states import OPEN
 from ocmt_management.tools.approvals import Approvals
-from ocmt_management.tools.models import DefinitionState, Rule
+from ocmt_management.tools.models import DefinitionState, Rule, Transport
 from ocmt_management.tools.names import RESERVED_PREFIX
+from ocmt_management.tools.repository import ToolRepository
 from ocmt_management.tools.schemas import ServerView
 from ocmt_management.tools.views import ToolViews
 from ocmt_management.vault.service import KeyRing
@@ -24,6 +28,7 @@ from ocmt_management.vault.service import KeyRing
 LIST = f"{RESERVED_PREFIX}_list_tool_servers"
 LINK = f"{RESERVED_PREFIX}_link_for_person"
 RESULT = f"{RESERVED_PREFIX}_decision_result"
+CONNECTIONS = f"{RESERVED_PREFIX}_list_connections"
 
 _NONE: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 _DEFINITIONS: tuple[dict[str, Any], ...] = (
@@ -37,10 +42,11 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
     {
         "name": LINK,
         "description": "Make a link to give to your person: to connect a tool server or mend its "
-        "connection (`connect`), or to decide on the calls that wait for them (`decide`).",
+        "connection (`connect`), to connect an account such as Google or GitHub (`account`), or to "
+        "decide on the calls that wait for them (`decide`).",
         "inputSchema": {
             "type": "object",
-            "properties": {"to": {"type": "string", "enum": ["connect", "decide"]}},
+            "properties": {"to": {"type": "string", "enum": ["connect", "account", "decide"]}},
             "required": ["to"],
             "additionalProperties": False,
         },
@@ -58,22 +64,38 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
         },
         "annotations": {"readOnlyHint": True},
     },
+    {
+        "name": CONNECTIONS,
+        "description": "List the accounts that your person has connected, with their state, for "
+        f"{api_tool.API}, and what they could connect; with the link for that.",
+        "inputSchema": _NONE,
+        "annotations": {"readOnlyHint": True},
+    },
+    api_tool.DEFINITION,
 )
 
 
 class BuiltInTools:
-    """`page` is the address of the page's view of tools."""
+    """`page` is the address of the page's Tools view."""
 
     definitions = b",".join(msgspec.json.encode(one) for one in _DEFINITIONS)
 
     def __init__(
-        self, approvals: Approvals, *, database: Database, keys: KeyRing, clock: Clock, page: str
+        self,
+        approvals: Approvals,
+        *,
+        database: Database,
+        keys: KeyRing,
+        clock: Clock,
+        page: str,
+        integrations: Integrations,
     ) -> None:
         self._approvals = approvals
         self._database = database
         self._keys = keys
         self._clock = clock
         self._page = page
+        self._integrations = integrations
 
     def has(self, name: str) -> bool:
         return any(name == one["name"] for one in _DEFINITIONS)
@@ -89,6 +111,8 @@ class BuiltInTools:
                 return await self._list(user_id)
             if name == LINK:
                 return self._link(given.get("to"))
+            if name == CONNECTIONS:
+                return await self._connections(user_id)
             return await self._result(user_id, given.get("number"))
         except Problem as problem:
             return text_result(problem.detail, error=True)
@@ -98,6 +122,7 @@ class BuiltInTools:
             views = ToolViews(session, keys=self._keys, clock=self._clock, user_id=user_id)
             servers = (await views.all()).servers
         waiting = [one for one in await self._approvals.latest(user_id) if one["state"] in OPEN]
+        servers = [server for server in servers if server.transport is not Transport.API]
         lines = [_line(server) for server in servers] or ["No tool server is there yet."]
         lines += [
             f"Call number {one['number']} ({one['tool']} of {one['server']}): {one['state']}."
@@ -106,12 +131,32 @@ class BuiltInTools:
         return text_result("\n".join(lines))
 
     def _link(self, to: object) -> bytes:
-        if to not in ("connect", "decide"):
-            return text_result('Give `to`: "connect" or "decide".', error=True)
+        if to not in ("connect", "account", "decide"):
+            return text_result('Give `to`: "connect", "account" or "decide".', error=True)
+        if to == "account":
+            return text_result(self._integrations.page)
         return text_result(self._page if to == "connect" else f"{self._page}?decisions")
 
+    async def _connections(self, user_id: str) -> bytes:
+        async with self._database.read() as session:
+            servers = await ToolRepository(session).servers_for(user_id)
+            connections = await self._integrations.list(session, user_id)
+            ready = await self._integrations.clients(session).registered()
+        names = {s.id: s.slug for s in servers if s.transport == Transport.API}
+        lines = [_connection_line(one, names[one.id]) for one in connections if one.id in names]
+        more = ", ".join(sorted(found.provider.name for found in ready.values()))
+        return text_result(
+            "\n".join(
+                [
+                    *(lines or ["No account is connected."]),
+                    f"Your person can connect {more + ', or ' if more else ''}any API with a key, "
+                    f"and mend connections, at {self._integrations.page}",
+                ]
+            )
+        )
+
     async def _result(self, user_id: str, number: object) -> bytes:
-        # A bool is an int in Python; numbers are 32 bits in the database.
+        # In Python, a bool is an int. The database's numbers have 32 bits.
         if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 2**31:
             return text_result("Give `number`, the number of the call.", error=True)
         found = await self._approvals.outcome(user_id, number)
@@ -132,6 +177,18 @@ def _line(server: ServerView) -> str:
         parts.append(server.trouble)
     if changed:
         parts.append(f"{changed} changed tools wait for your person to accept them.")
+    return " ".join(parts)
+
+
+def _connection_line(one: ConnectionView, name: str) -> str:
+    what = "key" if one.kind is Kind.KEY else "account"
+    parts = [
+        f"{name}: {one.name}, {what} {one.account}, {one.state}. Hosts: {', '.join(one.hosts)}."
+    ]
+    if one.trouble:
+        parts.append(one.trouble)
+    if one.missing:
+        parts.append(f"Not permitted: {', '.join(one.missing)}.")
     return " ".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What the endpoint needs of the built-in tools, which every agent has beside its servers'."""
+"""The interface of the built-in tools for the endpoint."""
 
 from typing import Protocol
 

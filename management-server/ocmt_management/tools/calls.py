@@ -1,4 +1,4 @@
-"""One tool call: what is called, for whom, and the rules that hold for it."""
+"""Runs tool calls at their servers, within limits, and records each use."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ import msgspec
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools import trouble
+from ocmt_management.tools.api_calls import ApiCalls
 from ocmt_management.tools.argument_shape import shape_of
 from ocmt_management.tools.breaker import Breaker
 from ocmt_management.tools.connection import Connection
@@ -42,7 +43,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What holds for a tool now. Versions are compared for equality only."""
+    """The current rule, pin and versions of a tool. Versions are compared for equality only."""
 
     rule: Rule
     pin: bytes | None
@@ -52,13 +53,14 @@ class Standing:
 
 
 class ToolCalls:
-    """Runs calls at their servers, with the user's credential joined now."""
+    """Runs calls at their servers, with the credential that the user has at that moment."""
 
     def __init__(
         self,
         *,
         snapshots: Snapshots,
         upstream: Upstream,
+        apis: ApiCalls,
         breaker: Breaker,
         limits: CallLimits,
         recorder: UseRecorder,
@@ -69,6 +71,7 @@ class ToolCalls:
     ) -> None:
         self._snapshots = snapshots
         self._upstream = upstream
+        self._apis = apis
         self._breaker = breaker
         self._limits = limits
         self._recorder = recorder
@@ -80,9 +83,9 @@ class ToolCalls:
     async def run(
         self, call: ToolCall, *, meta: bytes | None = None, on_message: OnMessage | None = None
     ) -> bytes:
-        """The call's `CallToolResult` as JSON.
+        """Run a call. Returns its `CallToolResult` as JSON.
 
-        Never raises for trouble with the server: the result then has `isError` and says what to do.
+        Does not raise for trouble with the server: the result then has `isError` and the cure.
         """
         tools = await self._snapshots.of_user(call.user_id)
         tool = tools.by_server.get((call.server_id, call.tool))
@@ -101,7 +104,7 @@ class ToolCalls:
     async def passed(
         self, tool: Tool, arguments: bytes, passing: Callable[[], Awaitable[str]]
     ) -> None:
-        """Pass a call on with `passing`, which returns the outcome, under the limits of `run`.
+        """Pass a call on within the limits of `run`. `passing` sends it and returns its outcome.
 
         Raises `Trouble`.
         """
@@ -124,7 +127,7 @@ class ToolCalls:
             self.record(tool, arguments, outcome, started)
 
     def record(self, tool: Tool, arguments: bytes, outcome: str, started: float) -> None:
-        """Record a use for the page and the metrics; `started` is of the monotonic clock."""
+        """Record a use for the page and the metrics. `started` is a `time.monotonic()` value."""
         seconds = time.monotonic() - started
         self._metrics.called(outcome, seconds)
         self._recorder.record(
@@ -136,7 +139,10 @@ class ToolCalls:
                 milliseconds=round(seconds * 1000),
                 shape=shape_of(arguments, tool.definition),
                 with_credential=outcome in ("ok", "error", "trouble")
-                and tool.connection.credential is not None,
+                and (
+                    tool.connection.credential is not None
+                    or tool.connection.connection_id is not None
+                ),
                 at=self._clock(),
             )
         )
@@ -154,13 +160,17 @@ class ToolCalls:
         )
         try:
             with self._limits.call(connection.key, connection.name):
-                raw = await self._upstream.request(
-                    connection,
-                    "tools/call",
-                    params,
-                    timeout_s=CALL_TIMEOUT_S,
-                    on_message=on_message,
-                    more_headers=parameter_headers(tool.definition, call.arguments),
+                raw = await (
+                    self._apis.call(connection, tool.name, call.arguments)
+                    if connection.is_api
+                    else self._upstream.request(
+                        connection,
+                        "tools/call",
+                        params,
+                        timeout_s=CALL_TIMEOUT_S,
+                        on_message=on_message,
+                        more_headers=parameter_headers(tool.definition, call.arguments),
+                    )
                 )
             result = await check_call_result(raw)
             if result.get("resultType", "complete") != "complete":

@@ -1,4 +1,4 @@
-"""Stores what a server listed for a user, beside what the user accepted."""
+"""Stores the tools that a server listed for a user, beside the definitions the user accepted."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -50,7 +50,7 @@ class Catalogue:
         account.trouble = None if offer.trouble is None else offer.trouble[:TROUBLE_CHARACTERS]
 
     async def note(self, problem: Trouble) -> None:
-        """Store a trouble for the page to show; the stored tools stay listed."""
+        """Store a trouble for the page to show; the stored tools remain listed."""
         user_id, server_id = self._of.key
         account = await self._rows.account(user_id, server_id)
         if account is None or account.version != self._of.account_version:
@@ -60,7 +60,7 @@ class Catalogue:
             account.state = AccountState.REFUSED
 
     async def clear_trouble(self) -> None:
-        """Clear the stored trouble: a call was served since."""
+        """Clear the stored trouble after a call was served."""
         user_id, server_id = self._of.key
         account = await self._rows.account(user_id, server_id)
         if account is not None and account.version == self._of.account_version:

@@ -1,4 +1,4 @@
-"""A server as one user connected it."""
+"""One user's connection to a server, with its URL or package and credential."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A server as one user connected it. Upstream sessions and limits are kept for each."""
+    """One user's connection to a server. Upstream sessions and limits are per connection."""
 
     user_id: str
     server_id: str
@@ -33,6 +33,10 @@ class Connection:
     server_version: int
     account_version: int
     extras: bytes | None = None
+    connection_id: str | None = None
+    """The connected account whose token is the credential."""
+    is_api: bool = False
+    """It is that account's HTTP API, not an MCP server."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -40,9 +44,13 @@ class Connection:
 
     @property
     def session_key(self) -> tuple[str, str, int, int]:
-        """The key of its session, without the URL: two users or credentials never share one."""
+        """The key of the connection's session, which no two users or credentials share."""
         return self.user_id, self.server_id, self.server_version, self.account_version
 
     @property
     def lacks_credential(self) -> bool:
-        return self.credential_name is not None and self.credential is None
+        return (
+            self.credential_name is not None
+            and self.credential is None
+            and self.connection_id is None
+        )

@@ -1,4 +1,4 @@
-"""Tools, for endpoints."""
+"""FastAPI dependencies: the tools."""
 
 from typing import Annotated
 

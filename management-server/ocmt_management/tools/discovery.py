@@ -1,4 +1,4 @@
-"""Reads what a server offers: its tools, and its resources and prompts if it has them."""
+"""Lists a server's tools, and its resources and prompts if it has them."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ EXTRAS = {
     "resourceTemplates": ("resources/templates/list", "resources"),
     "prompts": ("prompts/list", "prompts"),
 }
-"""What is stored besides tools: member of the answer → method, and the capability it needs."""
+"""What is listed besides tools: member of the result → `(method, required capability)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Offer:
 
 
 async def discover(upstream: Upstream, connection: Connection) -> Offer:
-    """List what a server offers. Raises `Trouble`."""
+    """List a server's tools, resources and prompts. Raises `Trouble`."""
     session = await upstream.session(connection)
     tools = await _list(upstream, connection, "tools/list", "tools")
     definitions, wrong = read_definitions(tools)
@@ -55,7 +55,7 @@ async def discover(upstream: Upstream, connection: Connection) -> Offer:
 
 
 async def _list(upstream: Upstream, connection: Connection, method: str, member: str) -> list[Any]:
-    """All pages of a list."""
+    """Request all pages of a list. Raises `Trouble` or `RpcError`."""
     found: list[Any] = []
     cursor: str | None = None
     received = 0

@@ -1,6 +1,6 @@
 """The signed-in user's tools: servers, credentials, rules, changes and last uses.
 
-Changes are committed before a server's tools are read, so no transaction is open meanwhile.
+Changes are committed before a server's tools are read, so no transaction stays open meanwhile.
 """
 
 from uuid import UUID
@@ -18,6 +18,7 @@ from ocmt_management.tools.schemas import (
     RuleBody,
     ServerChange,
     ServerView,
+    SignInAnswer,
     ToolsAnswer,
     UsesAnswer,
 )
@@ -54,6 +55,7 @@ async def change_server(
 
 @router.delete("/servers/{server_id}", status_code=204)
 async def delete_server(server_id: UUID, user: CurrentUser, tools: Tools) -> None:
+    await tools.sign_out(user.user_id, str(server_id))
     async with tools.changing(user.user_id) as servers:
         await servers.delete(str(server_id))
 
@@ -70,10 +72,16 @@ async def connect_server(
 
 @router.delete("/servers/{server_id}/connection", status_code=204)
 async def disconnect_server(server_id: UUID, user: CurrentUser, tools: Tools) -> None:
+    await tools.sign_out(user.user_id, str(server_id))
     async with tools.changing(user.user_id) as servers:
         over_stdio = await servers.disconnect(str(server_id))
     if over_stdio:
         tools.disconnected(str(server_id), [user.user_id])
+
+
+@router.post("/servers/{server_id}/sign-in")
+async def sign_in_to_server(server_id: UUID, user: CurrentUser, tools: Tools) -> SignInAnswer:
+    return SignInAnswer(url=await tools.sign_in(user.user_id, user.session_id, str(server_id)))
 
 
 @router.post("/servers/{server_id}/refresh")

@@ -1,4 +1,4 @@
-"""The resources and prompts of all of a user's servers, as they were last listed. Pure."""
+"""Combines the resources and prompts of a user's servers, as last listed. Pure."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class Extras:
         return self._lists[member]
 
     def server_of_uri(self, uri: str) -> Connection | None:
-        """The server of a resource. Of two servers with the same URI, the first by slug."""
+        """The server of a resource; the first by slug if several have the URI."""
         found = self._by_uri.get(uri)
         if found is not None:
             return found
@@ -39,7 +39,7 @@ class Extras:
         return None
 
     def prompt(self, name: str) -> tuple[Connection, str] | None:
-        """The server of a prompt, and the prompt's own name there."""
+        """`(server, name at the server)` of a prompt."""
         return self._by_prompt.get(name)
 
     def _add(self, connection: Connection, lists: dict[str, list[Any]]) -> None:
@@ -52,7 +52,7 @@ class Extras:
             start, end = _ends_of(uri)
             if start:
                 self._by_template.append(((start, end), connection))
-            # A completion names the template itself.
+            # A completion request has the template itself as its URI.
             self._by_uri.setdefault(uri, connection)
         for prompt in _named(lists, "prompts", "name"):
             taken = {name.lower() for name in self._by_prompt}
@@ -68,6 +68,6 @@ def _named(lists: dict[str, list[Any]], member: str, key: str) -> Iterable[dict[
 
 
 def _ends_of(template: str) -> tuple[str, str]:
-    """The fixed text before a template's first expression, and after its last."""
+    """The literal text before a template's first expression and after its last."""
     parts = _EXPRESSION.split(template)
     return parts[0], parts[-1]

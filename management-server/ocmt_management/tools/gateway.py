@@ -1,7 +1,7 @@
 """`/mcp`: all of a user's tools behind one endpoint, in both revisions of MCP.
 
-It has no sessions, so a restart of this server or the agent's sleep ends none. Lists come from the
-stored catalogue, so they are complete while a server is down.
+It has no sessions that a restart of this server or the agent's sleep could end. Lists come from the
+stored catalogue, so they are complete even while a server is down.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,6 +24,7 @@ from ocmt_management.tools.agent_requests import (
     caller_of,
     instead_of_running,
 )
+from ocmt_management.tools.api_tool import API, tool_called
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.dependencies import Tools
 from ocmt_management.tools.extras import Extras
@@ -48,7 +49,7 @@ _STATUS = {
 
 
 class Refused(Exception):
-    """A JSON-RPC error of this endpoint's own."""
+    """A request is answered with a JSON-RPC error of this endpoint's own."""
 
     def __init__(self, code: int, text: str, data: Any = None) -> None:
         super().__init__(text)
@@ -62,7 +63,7 @@ class _CallParams(msgspec.Struct):
 
 
 class _Modern(msgspec.Struct):
-    """The members that results have only in 2026-07-28."""
+    """The members of results that exist only in the revision 2026-07-28."""
 
     result_type: msgspec.Raw = msgspec.field(name="resultType", default=msgspec.Raw(b""))
     ttl_ms: msgspec.Raw = msgspec.field(name="ttlMs", default=msgspec.Raw(b""))
@@ -76,7 +77,7 @@ _call_params = msgspec.json.Decoder(_CallParams)
 @router.get("/mcp")
 @router.delete("/mcp")
 async def no_stream(request: Request, tools: Tools) -> Response:
-    """Refuse: there is no stream to open and no session to end."""
+    """Refuse with 405: there is no stream to open and no session to end."""
     await caller_of(request, tools)
     raise Problem(405, "method-not-allowed", "Send POST requests; there are no sessions here.")
 
@@ -104,7 +105,7 @@ async def aggregate(request: Request, tools: Tools) -> Response:
 
 
 class Exchange:
-    """One message of an agent, in the revision that it came in."""
+    """One message of an agent, and how to answer it in its revision of MCP."""
 
     def __init__(
         self, tools: ToolsService, caller: UserTools, message: Message, *, modern: bool
@@ -162,7 +163,7 @@ def _refusal(message: Message, refused: Refused, *, modern: bool) -> Response:
 
 
 def _check_modern(request: Request, message: Message) -> None:
-    """Check what 2026-07-28 requires of each request. Raises `Refused`."""
+    """Check a request against the requirements of 2026-07-28. Raises `Refused`."""
     if not message.is_request:
         return
     params = _params(message)
@@ -214,7 +215,7 @@ def _tools_call(exchange: Exchange) -> Response:
 
 
 class _CallResponse(Response):
-    """One JSON object; or events, once the server sends a notification before its answer."""
+    """Answers a call with one JSON object, or with events if notifications come first."""
 
     def __init__(self, exchange: Exchange, name: str, arguments: bytes, meta: bytes | None) -> None:
         super().__init__()
@@ -257,6 +258,11 @@ class _CallResponse(Response):
         try:
             with tools.limits.request(caller.user_id):
                 tool = caller.tools.get(self._name)
+                if self._name == API:
+                    found = tool_called(caller, self._arguments)
+                    if isinstance(found, bytes):
+                        return found
+                    tool = found
                 if tool is None:
                     return await self._built_in()
                 instead = await instead_of_running(
@@ -290,7 +296,7 @@ _EVENTS_HEADERS = (
 
 
 def _passed_meta(meta: msgspec.Raw) -> bytes | None:
-    """The members of `_meta` that are for the tool's server, such as a progress token."""
+    """The members of `_meta` to pass to the tool's server, such as a progress token."""
     if not bytes(meta).startswith(b"{"):
         return None
     try:
@@ -396,7 +402,7 @@ async def _complete(exchange: Exchange) -> bytes:
 async def _forwarded(
     exchange: Exchange, connection: Connection, params: Mapping[str, Any]
 ) -> bytes:
-    """Any request but a call, sent to one server."""
+    """Forward a request other than a call to one server; returns its result as JSON."""
     kept = {name: value for name, value in params.items() if name != "_meta"}
     tools = exchange.tools
     tools.breaker.check(connection.session_key, connection.name)

@@ -1,8 +1,8 @@
-"""Ends the wait of a request for its person's decision when the agent gives the request up.
+"""Ends a request's wait for a decision when the agent cancels the request.
 
-A client that gives up says so in a notification and may keep the connection open, as OpenClaw
-2026.9.6 does when its person stops a turn. An answer to such a request is never read, so the
-outcome has to be delivered to the conversation instead.
+A client cancels with a notification and may keep the connection open, as OpenClaw 2026.9.6 does
+when its user stops a turn. It never reads the response to a cancelled request, so the outcome has
+to be delivered to the conversation instead.
 """
 
 import asyncio
@@ -19,9 +19,10 @@ _Key = tuple[str, str, bytes]
 
 
 class HeldRequests:
-    """Ids are unique within one session of a client, and an agent may have several at a time.
+    """Requests that wait for a decision, by user, path and request id.
 
-    So the waits of all requests with one id end; their calls still wait for the decision.
+    Ids are unique only within a client's session, and an agent may have several sessions. So a
+    cancellation ends all waits with its id; their calls remain to be decided.
     """
 
     def __init__(self) -> None:
@@ -30,9 +31,9 @@ class HeldRequests:
     async def hold(
         self, user_id: str, path: str, message: Message, waiting: Coroutine[None, None, bytes]
     ) -> bytes | None:
-        """The outcome that `waiting` returns; `None` if the request is given up before.
+        """Await `waiting` and return its outcome; `None` if the agent cancels the request first.
 
-        `path` is the server's slug, or empty for all servers. `waiting` is then cancelled.
+        `path` is the server's slug, or empty for the aggregate.
         """
         key = (user_id, path, bytes(message.id))
         hold = asyncio.ensure_future(waiting)
@@ -48,7 +49,7 @@ class HeldRequests:
             await asyncio.gather(hold, return_exceptions=True)
 
     def given_up(self, user_id: str, path: str, message: Message) -> None:
-        """Note an agent's notification that it gave a request up; others have no effect."""
+        """Handle a notification: a cancellation ends its request's waits, others have no effect."""
         if message.method != GIVEN_UP:
             return
         with suppress(NotJson):

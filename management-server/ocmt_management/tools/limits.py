@@ -1,4 +1,4 @@
-"""Limits on one user's concurrent requests and calls, and on what servers may send."""
+"""Limits on one user's concurrent requests and calls, and on the size of servers' answers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ Key = TypeVar("Key")
 MAX_CALLS_PER_CONNECTION = 8
 MAX_REQUESTS_PER_USER = 16
 CALL_TIMEOUT_S = 100.0
-"""Below the 120 s after which OpenClaw gives up a call."""
+"""Below OpenClaw's own timeout of 120 s."""
 LIST_TIMEOUT_S = 15.0
 MAX_RESULT_BYTES = 4 * 1024 * 1024
 MAX_RESULT_VALUES = 400_000
@@ -29,7 +29,7 @@ class CallLimits:
 
     @contextmanager
     def call(self, key: object, name: str) -> Iterator[None]:
-        """One call to a server. Raises `Trouble` when too many are under way."""
+        """Count a call to a server during the block. Raises `Trouble` if there are too many."""
         if self._calls[key] >= MAX_CALLS_PER_CONNECTION:
             raise trouble.too_many_calls(name, MAX_CALLS_PER_CONNECTION)
         with _counted(self._calls, key):
@@ -37,13 +37,13 @@ class CallLimits:
 
     @contextmanager
     def stream(self, key: object, name: str) -> Iterator[None]:
-        """One open stream of a server, which lasts as long as the agent keeps it."""
+        """Count an open stream during the block. Raises `Trouble` if there are too many."""
         with self.call(("stream", key), name):
             yield
 
     @contextmanager
     def request(self, user_id: str) -> Iterator[None]:
-        """One request of a user's agent. Raises `Trouble` when too many are under way."""
+        """Count an agent's request during the block. Raises `Trouble` if there are too many."""
         if self._requests[user_id] >= MAX_REQUESTS_PER_USER:
             raise Trouble(
                 Kind.LIMIT,

@@ -1,7 +1,7 @@
-"""JSON-RPC messages of MCP in both revisions, written and read as raw JSON. Pure.
+"""Reads and writes JSON-RPC messages of both MCP revisions as raw JSON. Pure.
 
-In the revision 2025-11-25 a client begins with `initialize`; in 2026-07-28 each request has all it
-needs in `params._meta` and in headers.
+In the revision 2025-11-25 a client begins with `initialize`; in 2026-07-28 each request is
+self-contained, with `params._meta` and headers.
 """
 
 import base64
@@ -38,7 +38,7 @@ _ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 
 
 class Message(msgspec.Struct):
-    """Any JSON-RPC message; missing members have an empty value."""
+    """Any JSON-RPC message. Missing members are empty."""
 
     jsonrpc: str = ""
     id: msgspec.Raw = msgspec.Raw(b"")
@@ -56,7 +56,7 @@ class Message(msgspec.Struct):
         return bool(bytes(self.result)) or bool(bytes(self.error))
 
     def written(self) -> bytes:
-        """The message with each member once, so that what is passed on is what was read."""
+        """Serialise the message with each member once: what is passed on is what was checked."""
         members = {
             name: raw
             for name in ("id", "params", "result", "error")
@@ -67,7 +67,7 @@ class Message(msgspec.Struct):
         return bounded_json.write({"jsonrpc": "2.0", **members})
 
     def answers(self, request_id: bytes) -> bool:
-        """Whether the message answers this request; an error may come without an id."""
+        """Whether the message answers this request. An error may lack the id."""
         own = bytes(self.id)
         return own == request_id or (own in (b"", b"null") and bool(bytes(self.error)))
 
@@ -82,7 +82,7 @@ _error_decoder = msgspec.json.Decoder(_Error)
 
 
 def read_message(text: bytes) -> Message:
-    """Parse one JSON-RPC message, without its members. Raises `ValueError` if it is none."""
+    """Parse a JSON-RPC message, but not its members' values. Raises `ValueError`."""
     try:
         message = _decode(text)
     except RecursionError as error:
@@ -103,7 +103,7 @@ def _decode(text: bytes) -> Message:
 
 
 def read_error(raw: bytes) -> tuple[int, str]:
-    """Code and message of a JSON-RPC error; the message in one short line."""
+    """`(code, message)` of a JSON-RPC error, the message as one line of at most 300 characters."""
     try:
         error = _error_decoder.decode(raw)
     except (ValueError, RecursionError):
@@ -145,7 +145,7 @@ def raw_error(request_id: bytes, value: bytes) -> bytes:
 
 
 def with_members(value: bytes, **members: bytes) -> bytes:
-    """A JSON object with more members in front; it must not have them already."""
+    """Insert members into a JSON object that does not have them."""
     if not members:
         return value
     inner = b",".join(b'"%b":%b' % (key.encode(), text) for key, text in members.items())
@@ -154,14 +154,14 @@ def with_members(value: bytes, **members: bytes) -> bytes:
 
 
 def with_meta(params: bytes | None, meta: Mapping[str, Any]) -> bytes:
-    """Parameters whose `_meta` has these members as well."""
+    """Add members to the `_meta` of parameters."""
     members = bounded_json.members(params) if params else {}
     own = bounded_json.members(members["_meta"]) if "_meta" in members else {}
     return bounded_json.write({**members, "_meta": {**own, **meta}})
 
 
 def header_value(text: str) -> str:
-    """A text as a header's value, in the revision 2026-07-28's encoding if it needs one."""
+    """Encode a text as a header value, by the rules of 2026-07-28 if it is not plain ASCII."""
     plain = all(" " <= c <= "~" for c in text) and text == text.strip()
     if plain and _ENCODED.fullmatch(text) is None:
         return text
@@ -169,7 +169,7 @@ def header_value(text: str) -> str:
 
 
 def from_header(value: str) -> str | None:
-    """The text of a header's value; `None` if it is malformed."""
+    """Decode a header value; `None` if it is malformed."""
     found = _ENCODED.fullmatch(value)
     if found is None:
         return value

@@ -1,4 +1,4 @@
-"""The metrics of tools for `GET /metrics`: calls by outcome, their time, and paused servers."""
+"""Metrics of tools for `GET /metrics`: calls by outcome, their duration, and paused servers."""
 
 from collections.abc import Callable
 

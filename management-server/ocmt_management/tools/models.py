@@ -13,7 +13,7 @@ NAME_CHARACTERS = 100
 URL_CHARACTERS = 2000
 TOOL_CHARACTERS = 128
 PUBLIC_NAME_CHARACTERS = 58
-"""OpenClaw prefixes `ocmt__` and cuts at 64."""
+"""OpenClaw adds the prefix `ocmt__` and cuts names at 64."""
 TROUBLE_CHARACTERS = 500
 SHAPE_CHARACTERS = 500
 
@@ -21,6 +21,8 @@ SHAPE_CHARACTERS = 500
 class Transport(StrEnum):
     HTTP = "http"
     STDIO = "stdio"
+    API = "api"
+    """A connection's HTTP API, called by the built-in tool; its id is the connection's."""
 
 
 class AccountState(StrEnum):
@@ -36,7 +38,7 @@ class DefinitionState(StrEnum):
     """Added by the server after it was connected; each call needs a decision until accepted."""
     OK = "ok"
     EXTENDED = "extended"
-    """Has new optional parameters; used as accepted before, until these are accepted."""
+    """Has new optional parameters; the accepted definition is used until they are accepted."""
     CHANGED = "changed"
     """Quarantined: neither listed nor called until the user accepts the change."""
     GONE = "gone"
@@ -75,10 +77,10 @@ class ToolServer(Base):
     arguments: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The package's arguments, a JSON list of strings."""
     credential_name: Mapped[str | None] = mapped_column(String(64))
-    """The header, or the package's environment variable, for the credential; NULL: none."""
+    """The header, or the package's environment variable, for the credential; NULL for none."""
     enabled: Mapped[bool]
     version: Mapped[int]
-    """Raised with each change."""
+    """Incremented by each change."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -96,11 +98,15 @@ class ToolAccount(Base):
     )
     version: Mapped[int]
     """Changes with each change of the connection or its credential."""
+    connection_id: Mapped[str | None] = mapped_column(
+        ForeignKey("connections.id", ondelete="SET NULL"), index=True
+    )
+    """The connection whose token is the credential; NULL: the vault's, or none."""
     state: Mapped[str] = mapped_column(String(8))
     trouble: Mapped[str | None] = mapped_column(String(TROUBLE_CHARACTERS))
-    """Why its tools were not read or its last call failed, and the cure; NULL when all is well."""
+    """Why listing its tools or the last call failed, and the cure; NULL if neither did."""
     extras: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The server's resources, templates and prompts as it listed them, a JSON object."""
+    """The server's resources, templates and prompts as last listed: a JSON object."""
     listed_at: Mapped[datetime | None]
     """When the server last listed its tools."""
     created_at: Mapped[datetime]
@@ -154,11 +160,11 @@ class ToolRule(Base):
     """Empty: the whole server."""
     rule: Mapped[str] = mapped_column(String(8))
     pin: Mapped[bytes | None] = mapped_column(LargeBinary(32))
-    """The only definition that the rule is for; NULL: any."""
+    """The only definition that the rule applies to; NULL for any."""
 
 
 class ToolCatalogue(Base):
-    """The version of a user's tools, raised in the transaction of each change to them."""
+    """The version of a user's tools, incremented in the transaction of each change to them."""
 
     __tablename__ = "tool_catalogues"
 
@@ -167,13 +173,13 @@ class ToolCatalogue(Base):
     )
     version: Mapped[int]
     sent_version: Mapped[int]
-    """The version up to which the agent server knows of changes."""
+    """The last version that was sent to the agent server, or that changed no list."""
     sent_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32))
-    """SHA-256 of the list that the agent was last made to read."""
+    """SHA-256 of the list that the agent last had to read."""
 
 
 class ToolUse(Base):
-    """One of a user's last uses of tools: the shape of the arguments, never their values."""
+    """One of a user's last uses of tools, with the shape of the arguments, never their values."""
 
     __tablename__ = "tool_uses"
     __table_args__ = (Index(None, "user_id", "id"),)

@@ -1,8 +1,8 @@
 """Names: a server's slug, and a tool's public name in the aggregate.
 
-OpenClaw prefixes a name with `ocmt__` and cuts at 64, so that two long names could become one. The
-names here have at most 58 of `[A-Za-z0-9_-]`, begin with a letter, and differ by more than
-case.
+OpenClaw adds the prefix `ocmt__` and cuts names at 64 characters, so two long names could become
+equal. Names made here have at most 58 characters of `[A-Za-z0-9_-]`, begin with a letter, and
+differ by more than case.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def slug_from(name: str) -> str:
 
 
 def numbered(slug: str, taken: Container[str]) -> str:
-    """`slug`, or `slug` with the first number that is not in `taken`."""
+    """`slug`, or `slug` with the first number that makes it free."""
     number, found = 1, slug
     while found in taken:
         number += 1
@@ -42,9 +42,9 @@ def numbered(slug: str, taken: Container[str]) -> str:
 
 
 def public_name(slug: str, tool: str, taken: Container[str]) -> str:
-    """The tool's name in the aggregate; `taken` are the user's others in lower case.
+    """The tool's name in the aggregate; `taken` are the user's other names in lower case.
 
-    A name that has to be changed gets a hash of the original, so it is the same each time.
+    A name that has to be changed ends in a hash of the original, so it is the same each time.
     """
     whole = f"{slug}{_SEPARATOR}{_OTHER.sub('_', tool)}"
     plain = whole == f"{slug}{_SEPARATOR}{tool}" and len(whole) <= PUBLIC_NAME_CHARACTERS

@@ -1,7 +1,7 @@
-"""`/mcp/{slug}`: one server as it is, in its own revision and with its own sessions.
+"""`/mcp/{slug}`: passes messages to one server, in its own MCP revision and with its own sessions.
 
-Messages are passed on byte by byte, except what rules and pins are for: lists of tools leave out
-those that may not be used, and calls of them are answered here.
+Rules and pins still apply: lists leave out tools that may not be used, and calls of such tools are
+answered here. All other messages are passed on unchanged.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ async def pass_on(slug: str, request: Request, tools: Tools) -> Response:
     try:
         message = messages.read_message(body)
     except ValueError as error:
-        # A batch too: what is in it could not be held to the rules one by one.
+        # Also for a batch, to whose members the rules could not be applied one by one.
         text = messages.error(b"null", messages.PARSE_ERROR, f"Send one message ({error}).")
         return Response(text, status_code=400, media_type=_JSON)
     wrong = _wrong_with(request, message)
@@ -79,7 +79,7 @@ async def pass_on(slug: str, request: Request, tools: Tools) -> Response:
 
 
 def _wrong_with(request: Request, message: Message) -> tuple[int, str] | None:
-    """Why a message could have an effect other than what the rules are applied to."""
+    """`(code, text)` of the error for a message that could evade the rules; `None` for others."""
     if message.method and not message.is_request:
         if not message.method.startswith("notifications/"):
             return messages.INVALID_REQUEST, f"{message.method[:100]} is a request; give it an id."
@@ -100,7 +100,7 @@ def _wrong_with(request: Request, message: Message) -> tuple[int, str] | None:
 
 
 def _headers_for(connection: Connection, request: Request, tools: ToolsService) -> Headers:
-    """The request's headers of MCP, without the agent's token. Raises `Problem`."""
+    """The request's MCP headers to pass on, without the agent's token. Raises `Problem`."""
     headers = [("Accept-Encoding", "identity"), ("User-Agent", "ocmt")]
     for name, value in request.headers.items():
         if name in _REQUEST_HEADERS or name.startswith("mcp-param-"):
@@ -155,7 +155,7 @@ async def _call(  # noqa: PLR0917
             return Response(status_code=CLIENT_CLOSED_REQUEST)
     if instead is not None:
         return _result(message, instead)
-    # Parsers differ about members that are there twice: the server gets what was checked here.
+    # Parsers differ on duplicate members, so the server gets the message as it was checked here.
     checked = messages.rpc(bytes(message.id), "tools/call", bounded_json.write(params))
     return _Passed(tools, connection, "POST", headers, checked, message, tool=tool)
 
@@ -165,7 +165,7 @@ def _result(message: Message, value: bytes) -> Response:
 
 
 class _Passed(Response):
-    """Sends the request on, and its answer back as it arrives."""
+    """Passes the request on, and streams the answer back."""
 
     def __init__(  # noqa: PLR0917
         self,
@@ -223,7 +223,7 @@ class _Passed(Response):
             raise trouble.slow(self._connection.name, CALL_TIMEOUT_S) from error
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> str:
-        """Returns the outcome of a call."""
+        """Pass on the request and its answer. Returns the outcome of a call. Raises `Trouble`."""
         async with self._tools.upstream.send(
             self._connection, self._method, self._request_headers, self._body
         ) as reply:
@@ -275,7 +275,7 @@ class _Passed(Response):
             raise trouble.garbage(self._connection.name, "it is not the answer to this request")
 
     async def _checked(self, text: bytes, *, streamed: bool) -> tuple[bytes, str]:
-        """A message to pass on, and the outcome if it answers a call. Raises `Trouble`."""
+        """`(message to pass on, outcome of a call or "")`. Raises `Trouble`."""
         if self._tool is None and self._listing is None:
             return text, ""
         try:
@@ -297,7 +297,7 @@ class _Passed(Response):
         return text, "error" if value.get("isError") is True else "ok"
 
     async def _listed(self, caller: UserTools, message: Message, text: bytes) -> bytes:
-        """A list with the tools only whose definition is the pinned one."""
+        """The list without tools that may not be used or whose definition is not the pinned one."""
         page = await checked_value(message.result)
         tools = page.get("tools") if isinstance(page, dict) else None
         if not isinstance(tools, list):

@@ -1,7 +1,7 @@
-"""Definitions of tools: bounded, pinned by hash, and compared with what the user accepted. Pure.
+"""Tool definitions: checked for size, pinned by hash, compared with the accepted ones. Pure.
 
-A server can change a tool's description after it was trusted, and so instruct the model. So the
-definition that a user accepted is kept, and any other is quarantined until it is accepted.
+A server can change a tool's description after it was trusted, and thereby instruct the model. So
+the definition that a user accepted is kept; one that differs is quarantined until it is accepted.
 """
 
 import difflib
@@ -19,7 +19,7 @@ MAX_DEPTH = 32
 _MEMBERS = (
     "name", "title", "description", "inputSchema", "outputSchema", "annotations", "execution",
 )  # fmt: skip
-"""The members of a definition that are stored: all that a model or client acts on."""
+"""The members of a definition to store: those that a model or client acts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Definition:
 
 
 class UnusableDefinition(ValueError):
-    """A definition that is not within the bounds; the text says which one and why."""
+    """A definition is malformed or too large; the text names the tool and the reason."""
 
 
 def read_definition(tool: Any) -> Definition:
-    """A tool as its server listed it. Raises `UnusableDefinition`."""
+    """Parse a tool as its server listed it. Raises `UnusableDefinition`."""
     name = tool.get("name") if isinstance(tool, dict) else None
     if not isinstance(name, str) or not 0 < len(name) <= TOOL_CHARACTERS or not name.isprintable():
         raise UnusableDefinition(f"a tool without a name of 1 to {TOOL_CHARACTERS} characters")
@@ -57,9 +57,9 @@ def read_definition(tool: Any) -> Definition:
 
 
 def read_definitions(tools: Iterable[Any]) -> tuple[dict[str, Definition], list[str]]:
-    """The usable definitions by name, and what is wrong with the others.
+    """The usable definitions by name, and a reason for each of the others.
 
-    If a name is listed twice, the first definition is used.
+    Of several definitions with one name, the first is used.
     """
     found: dict[str, Definition] = {}
     wrong: list[str] = []
@@ -84,7 +84,7 @@ def state_after(
 ) -> DefinitionState:
     """The state of a listed definition, compared with the accepted one.
 
-    The first list after the user connected the server is accepted.
+    All definitions are accepted in the first list after the user connected the server.
     """
     if accepted is None:
         return DefinitionState.OK if first_list else DefinitionState.NEW
@@ -95,14 +95,14 @@ def state_after(
 
 
 def difference(before: bytes | None, after: bytes) -> list[str]:
-    """The change from one definition to the other, as the lines of a unified diff."""
+    """The lines of a unified diff between two definitions; `before` is `None` for a new tool."""
     old = [] if before is None else _pretty(before)
     lines = difflib.unified_diff(old, _pretty(after), "accepted", "now", lineterm="", n=3)
     return list(lines)
 
 
 def _only_adds(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether the only change is optional parameters at the schema's first level."""
+    """Whether `after` only adds optional parameters, at the schema's top level."""
     if _without_parameters(before) != _without_parameters(after):
         return False
     old = before["inputSchema"].get("properties", {})
@@ -123,7 +123,7 @@ def _pretty(text: bytes) -> list[str]:
 
 
 def _wrapped(line: str) -> Iterator[str]:
-    """Split a line at its escaped line breaks: a description is one long line of JSON."""
+    """Split a line of JSON at escaped line breaks: a description would be one long line."""
     yield from line.replace("\\n", "\\n\n").splitlines()
 
 

@@ -1,4 +1,4 @@
-"""SQL of tools. Every query for a user names the user whose rows it touches."""
+"""SQL of tools. A query about a user's rows always names the user."""
 
 from collections.abc import Sequence
 
@@ -14,6 +14,7 @@ from ocmt_management.tools.models import (
     ToolRule,
     ToolServer,
     ToolUse,
+    Transport,
 )
 
 
@@ -31,7 +32,7 @@ class ToolRepository:
         return rows.all()
 
     async def server_for(self, user_id: str, server_id: str) -> ToolServer | None:
-        """One of the user's own servers, or a shared one."""
+        """A server that the user may use, their own or shared; `None` otherwise."""
         return await self._session.scalar(
             select(ToolServer).where(ToolServer.id == server_id, _usable_by(user_id))
         )
@@ -53,7 +54,7 @@ class ToolRepository:
         return rows.all()
 
     async def is_slug_taken(self, slug: str) -> bool:
-        """Whether any server has this slug, for a shared server."""
+        """Whether any user's or shared server has this slug."""
         return (
             await self._session.scalar(
                 select(ToolServer.id).where(ToolServer.slug == slug).limit(1)
@@ -62,7 +63,7 @@ class ToolRepository:
         )
 
     async def add_server(self, server: ToolServer) -> bool:
-        """Store a new server; `False` if another server has its slug."""
+        """Store a new server; `False` if its slug is taken."""
         try:
             async with self._session.begin_nested():
                 self._session.add(server)
@@ -93,14 +94,14 @@ class ToolRepository:
         self._session.add(account)
 
     async def delete_account(self, user_id: str, server_id: str) -> None:
-        """Disconnect: the account, definitions, rules and uses of this server."""
+        """Delete the user's account, definitions, rules and uses of this server."""
         for table in (ToolAccount, ToolDefinition, ToolRule, ToolUse):
             await self._session.execute(
                 delete(table).where(table.user_id == user_id, table.server_id == server_id)
             )
 
     async def users_of(self, server_id: str) -> Sequence[str]:
-        """The users who have connected this server, for admins."""
+        """The ids of the users who have connected this server."""
         rows = await self._session.scalars(
             select(ToolAccount.user_id).where(ToolAccount.server_id == server_id)
         )
@@ -134,7 +135,7 @@ class ToolRepository:
     # Rules
 
     async def rules(self, user_id: str) -> Sequence[ToolRule]:
-        """The user's own rules, and the admins' for the servers that the user may use."""
+        """The user's own rules and the admins', for the servers that the user may use."""
         rows = await self._session.scalars(
             select(ToolRule)
             .join(ToolServer, ToolServer.id == ToolRule.server_id)
@@ -156,7 +157,10 @@ class ToolRepository:
         rule: Rule | None,
         pin: bytes | None,
     ) -> None:
-        """Replace a user's rule, or the admins' (`None`); an empty `tool` is the whole server."""
+        """Replace a user's rule, or with `None` the admins'; an empty `tool` is the whole server.
+
+        A `rule` of `None` deletes it.
+        """
         await self._session.execute(
             delete(ToolRule).where(
                 ToolRule.user_id == user_id if user_id else ToolRule.user_id.is_(None),
@@ -177,9 +181,9 @@ class ToolRepository:
         )
 
     async def raise_version(self, user_id: str) -> None:
-        """Raise the version of the user's tools; changes to one user's tools are serialised by it.
+        """Increment the version of the user's tools, which locks its row until the commit.
 
-        Call it before the change's other statements.
+        Call it first in a transaction, to serialise changes to one user's tools.
         """
         if await self._raise(user_id):
             return
@@ -200,14 +204,14 @@ class ToolRepository:
         return raised.first() is not None
 
     async def raise_all_versions(self, server_id: str) -> Sequence[str]:
-        """Raise the version of everyone who has connected this server."""
+        """Increment the version of all users who have connected this server; returns their ids."""
         users = await self.users_of(server_id)
         for user_id in sorted(users):
             await self.raise_version(user_id)
         return users
 
     async def unsent(self, *, limit: int) -> Sequence[ToolCatalogue]:
-        """Catalogues, of all users, whose version the agent server may not know."""
+        """Up to `limit` catalogues, of all users, whose version is not sent yet."""
         rows = await self._session.scalars(
             select(ToolCatalogue)
             .where(ToolCatalogue.sent_version < ToolCatalogue.version)
@@ -255,7 +259,7 @@ class ToolRepository:
         )
 
     async def existing(self, user_id: str, server_ids: Sequence[str]) -> frozenset[str]:
-        """Those of these servers that the user may use."""
+        """Those of `server_ids` that the user may use."""
         rows = await self._session.scalars(
             select(ToolServer.id).where(ToolServer.id.in_(server_ids), _usable_by(user_id))
         )
@@ -263,7 +267,9 @@ class ToolRepository:
 
     async def count_own(self, user_id: str) -> int:
         found = await self._session.scalar(
-            select(func.count()).select_from(ToolServer).where(ToolServer.owner_id == user_id)
+            select(func.count())
+            .select_from(ToolServer)
+            .where(ToolServer.owner_id == user_id, ToolServer.transport != Transport.API)
         )
         return found or 0
 

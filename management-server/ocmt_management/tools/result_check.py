@@ -1,7 +1,7 @@
-"""Checks the bytes of a server's answer before they are passed on to an agent.
+"""Checks a server's answer before its bytes are passed on to an agent.
 
-The bytes are untrusted. Valid JSON of the right shape and of bounded size is passed on unchanged;
-anything else is trouble with that server.
+The bytes are untrusted. Valid JSON of the right shape and size is passed on unchanged; anything
+else is trouble with that server.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ _MAX_DEPTH = 200
 
 
 class Unusable(ValueError):
-    """An answer cannot be used. `str()` says why, as the end of a sentence."""
+    """An answer cannot be used. `str()` is the reason, worded as the end of a sentence."""
 
 
 async def checked_value(raw: bytes | msgspec.Raw) -> Any:
-    """The parsed value of JSON from a server; large ones are parsed in a thread.
+    """Parse JSON from a server, in a thread if it is large.
 
-    Raises `Unusable` unless it is valid and within the bounds.
+    Raises `Unusable` if it is invalid or exceeds a limit.
     """
     if len(memoryview(raw)) <= _SMALL_BYTES:
         return _parse(raw)
@@ -30,7 +30,7 @@ async def checked_value(raw: bytes | msgspec.Raw) -> Any:
 
 
 async def check_call_result(raw: bytes | msgspec.Raw) -> dict[str, Any]:
-    """The parsed `CallToolResult`. Raises `Unusable`."""
+    """Parse and check a `CallToolResult`. Raises `Unusable`."""
     result = await checked_value(raw)
     if not isinstance(result, dict):
         raise Unusable("its result is not an object")

@@ -1,7 +1,7 @@
 """The rules for a user's tool, read within the caller's transaction.
 
-The snapshot that serves calls may be seconds old; a decision must be checked against the rules of
-its moment.
+Calls are served from a snapshot that may be seconds old; a decision must be checked against the
+current rules.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ocmt_management.tools.snapshot import rules_by_tool, rules_for, usable_defi
 
 
 class RulePolicy:
-    """Calls `changed`, after the commit, with each user whose rules changed."""
+    """Calls `changed` with a user's id after the commit of a change to their rules."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed

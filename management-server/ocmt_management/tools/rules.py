@@ -1,7 +1,7 @@
-"""Which rule holds for a tool: the stricter of the admins' and the user's own. Pure.
+"""Decides which rule applies to a tool: the stricter of the admins' and the user's own. Pure.
 
-Within each side, the rule for the tool wins over the one for its server. Without any rule a call
-needs a decision. A user's `allow` for a tool is for one definition of it, its pin.
+On each side, the rule for the tool overrides the one for its server. Without any rule, a call needs
+a decision. A user's `allow` for a tool applies to one definition only, by its pin.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """One side's rules for a tool: for the tool itself, and for its server."""
+    """The admins' or the user's rules for a tool: for the tool itself, and for its server."""
 
     tool: Given | None = None
     server: Given | None = None
 
 
 def effective(*, admin: Rules, own: Rules, state: DefinitionState, pin: bytes | None) -> Rule:
-    """The rule for a call of the tool whose usable definition has this pin."""
+    """The rule for a tool whose usable definition has this pin."""
     given = [
         rule
         for rule in (_of_side(admin, state=state, pin=pin), _of_side(own, state=state, pin=pin))
@@ -42,14 +42,14 @@ def _of_side(rules: Rules, *, state: DefinitionState, pin: bytes | None) -> Rule
         return rules.tool.rule
     if rules.server is None:
         return None
-    # Nobody has seen a new tool yet, so a rule for all of the server cannot allow it.
+    # The user has not seen a new tool yet, so a rule for the whole server does not allow it.
     if rules.server.rule is Rule.ALLOW and state is DefinitionState.NEW:
         return Rule.ASK
     return rules.server.rule
 
 
 def version_of(*, admin: Rules, own: Rules) -> int:
-    """A number that differs when another rule is set; compare it for equality only."""
+    """A number that changes with the rules; compare it for equality only."""
     parts = []
     for given in (admin.tool, admin.server, own.tool, own.server):
         if given is None:

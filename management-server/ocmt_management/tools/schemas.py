@@ -62,7 +62,7 @@ def _checked_credential(value: SecretStr | None) -> SecretStr | None:
 
 
 class NewServer(Command):
-    """A server of one's own, over Streamable HTTP."""
+    """A user's own server, over Streamable HTTP."""
 
     name: ServerName
     url: ServerUrl
@@ -104,7 +104,7 @@ class PackageBody(Command):
 
 
 class NewSharedServer(Command):
-    """A server for everybody: over Streamable HTTP (`url`), or a package over stdio."""
+    """A shared server: over Streamable HTTP (`url`), or a package over stdio."""
 
     name: ServerName
     slug: Slug | None = None
@@ -138,7 +138,7 @@ class ServerChange(Command):
 
 class ConnectionBody(Command):
     credential: SecretStr | None = Field(None, min_length=1, max_length=MAX_CREDENTIAL_CHARACTERS)
-    """Needed if the server has a `credentialName`, unless one is stored already."""
+    """Required if the server has a `credentialName` and none is stored yet."""
 
     _credential = field_validator("credential")(_checked_credential)
 
@@ -167,7 +167,7 @@ class ToolView(Wire):
     """The server's own claim, not vetted."""
     state: DefinitionState
     rule: Rule
-    """The rule that holds: the stricter of the admins' and the user's own."""
+    """The rule that applies: the stricter of the admins' and the user's own."""
     admin_rule: Rule | None
     own_rule: Rule | None
 
@@ -185,8 +185,10 @@ class ServerView(Wire):
     connected: bool
     enabled: bool
     credential_state: AccountState | None
-    """`null` when no credential is needed or it is not connected."""
+    """`null` if no credential is needed or the server is not connected."""
     credential_hint: str | None
+    connection_id: str | None
+    """The connected account whose token is the credential."""
     trouble: str | None
     """What is wrong and what to do; `null` when all is well."""
     listed_at: datetime | None
@@ -195,19 +197,24 @@ class ServerView(Wire):
     tools: list[ToolView]
 
 
+class SignInAnswer(Wire):
+    url: str
+    """The address at which the person signs in to the server."""
+
+
 class ToolsAnswer(Wire):
     servers: list[ServerView]
 
 
 class ChangeView(Wire):
-    """A definition that is not the accepted one."""
+    """A definition that differs from the accepted one."""
 
     tool: str
     public_name: str
     state: DefinitionState
     pin: str
     difference: list[str]
-    """The lines of a unified diff between the accepted definition and the one of now."""
+    """The lines of a unified diff between the accepted definition and the current one."""
 
 
 class ChangesAnswer(Wire):
@@ -249,7 +256,7 @@ class SharedServerView(Wire):
     credential_name: str | None
     enabled: bool
     people: int
-    """How many have connected it."""
+    """How many users have connected it."""
     rule: Rule | None
     tools: list[SharedToolView]
 

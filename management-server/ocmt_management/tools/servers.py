@@ -1,7 +1,7 @@
 """Changes to a user's servers, connections, rules and accepted definitions, and to shared servers.
 
-Each works within one transaction, raises the version of every catalogue that it changes, and is
-recorded in the audit trail.
+Each change works within one transaction, increments the version of every catalogue concerned, and
+is audited.
 """
 
 import json
@@ -11,11 +11,10 @@ from uuid import uuid4
 from ocmt_common.problems import Problem
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
-from yarl import URL
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.clock import Clock
-from ocmt_management.outbound.service import AddressRefused, check_literal
+from ocmt_management.outbound import service
 from ocmt_management.tools.models import (
     AccountState,
     DefinitionState,
@@ -64,7 +63,7 @@ class UserServers:
         self._private_hosts = private_hosts
 
     async def add(self, new: NewServer) -> str:
-        """Add a server of the user's own and connect it. Returns its id."""
+        """Add a server of the user's own and connect it. Returns its id. Raises `Problem`."""
         url = checked_url(new.url, self._private_hosts)
         await self._rows.raise_version(self._user_id)
         if await self._rows.count_own(self._user_id) >= MAX_OWN_SERVERS:
@@ -90,35 +89,33 @@ class UserServers:
 
     async def change(self, server_id: str, change: ServerChange) -> None:
         await self._rows.raise_version(self._user_id)
-        server = await self._rows.own_server(self._user_id, server_id)
-        if server is None:
-            raise unknown_server()
+        server = await self._own(server_id)
         apply_change(server, change, self._clock)
         self._record("tools.server.changed", server)
 
     async def delete(self, server_id: str) -> None:
         await self._rows.raise_version(self._user_id)
-        server = await self._rows.own_server(self._user_id, server_id)
-        if server is None:
-            raise unknown_server()
+        server = await self._own(server_id)
         await self._vault.delete(self._user_id, secret_name(server.id), actor=self._user_id)
         await self._rows.delete_server(server)
         self._record("tools.server.deleted", server)
 
     async def connect(self, server_id: str, credential: SecretStr | None) -> None:
-        """Connect a server, or replace the credential for it."""
+        """Connect a server, or replace the credential for it. Raises `Problem`."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
+        _check_no_api(server)
         await self._connect(server, credential)
         self._record("tools.connected", server)
 
     async def disconnect(self, server_id: str) -> bool:
-        """Delete the credential, and of a shared server also the user's tools and rules.
+        """Delete the user's credential, and for a shared server also their tools and rules.
 
-        Returns whether it is over stdio, so that it has a container.
+        Returns whether the server runs over stdio, and so has a container to remove.
         """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
+        _check_no_api(server)
         account = await self._rows.account(self._user_id, server_id)
         if account is None:
             raise _not_connected()
@@ -132,7 +129,10 @@ class UserServers:
         return server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> None:
-        """Set the user's rule. `allow` for a tool applies to the definition accepted now."""
+        """Set the user's rule. `allow` for a tool applies to its usable definition only.
+
+        A `rule` of `None` deletes it. Raises `Problem`.
+        """
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         pin: bytes | None = None
@@ -151,7 +151,7 @@ class UserServers:
         self._record("tools.rule", server, detail=f"{tool or 'all'}: {rule or 'none'}")
 
     async def accept(self, server_id: str, tool: str, pin: bytes) -> None:
-        """Accept a changed or new definition, which must still be the one that was shown."""
+        """Accept a changed or new definition. Raises `Problem` if it is not `pin` any more."""
         await self._rows.raise_version(self._user_id)
         server = await self._usable(server_id)
         row = await self._definition(server_id, tool)
@@ -186,6 +186,13 @@ class UserServers:
         account.version = _new_version()
         account.state = _state(server, has_credential=stored)
         account.trouble = None
+
+    async def _own(self, server_id: str) -> ToolServer:
+        server = await self._rows.own_server(self._user_id, server_id)
+        if server is None:
+            raise unknown_server()
+        _check_no_api(server)
+        return server
 
     async def _usable(self, server_id: str) -> ToolServer:
         server = await self._rows.server_for(self._user_id, server_id)
@@ -255,7 +262,7 @@ class SharedServers:
         return server.id
 
     async def change(self, server_id: str, change: ServerChange) -> list[str]:
-        """Change a shared server. Returns the users whose tools changed."""
+        """Change a shared server. Returns the ids of the users whose tools changed."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         apply_change(server, change, self._clock)
@@ -263,9 +270,10 @@ class SharedServers:
         return list(changed)
 
     async def delete(self, server_id: str) -> tuple[list[str], bool]:
-        """Delete a server with everybody's credentials for it.
+        """Delete a server with all users' credentials for it.
 
-        Returns the users concerned, and whether it is over stdio, so that they have containers.
+        Returns the ids of these users, and whether the server runs over stdio, and so has a
+        container for each to remove.
         """
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
@@ -276,7 +284,7 @@ class SharedServers:
         return list(changed), server.transport == Transport.STDIO
 
     async def set_rule(self, server_id: str, tool: str | None, rule: Rule | None) -> list[str]:
-        """Set the admins' rule. Returns the users concerned."""
+        """Set the admins' rule, or delete it (`None`). Returns the ids of the users concerned."""
         server = await self._shared(server_id)
         changed = await self._rows.raise_all_versions(server_id)
         await self._rows.set_rule(None, server_id, tool or "", rule, None)
@@ -297,37 +305,7 @@ class SharedServers:
 
 def checked_url(text: str, private_hosts: frozenset[str]) -> str:
     """A server's address. Raises `Problem` for one that may not or cannot be used."""
-    wrong = Problem(
-        422, "url-invalid", "Give the server's whole address, such as https://mcp.example.com/mcp."
-    )
-    try:
-        url = URL(text)
-        port = url.port
-    except ValueError as error:
-        raise wrong from error
-    if (
-        url.scheme not in ("http", "https")
-        or not url.host
-        or not port
-        or not text.isprintable()
-        or " " in text
-    ):
-        raise wrong
-    if url.user is not None or url.password is not None or url.fragment:
-        raise Problem(
-            422,
-            "url-invalid",
-            "Leave user, password and # out of the address; a key is entered as the credential.",
-        )
-    if url.scheme == "http" and url.host.lower().rstrip(".") not in private_hosts:
-        raise Problem(
-            422, "url-insecure", "Use https://: over http:// others could read the credential."
-        )
-    try:
-        check_literal(url, private_hosts)
-    except AddressRefused as refused:
-        raise Problem(422, "address-refused", f"{refused}.") from refused
-    return str(url)
+    return service.checked_url(text, private_hosts, example="https://mcp.example.com/mcp")
 
 
 def chosen_slug(slug: str | None, name: str, taken: set[str]) -> str:
@@ -347,6 +325,15 @@ def apply_change(server: ToolServer, change: ServerChange, clock: Clock) -> None
         server.enabled = change.enabled
     server.version += 1
     server.updated_at = clock()
+
+
+def _check_no_api(server: ToolServer) -> None:
+    if server.transport == Transport.API:
+        raise Problem(
+            409,
+            "is-a-connection",
+            f"{server.name} is a connected account. Change it under Connections.",
+        )
 
 
 def unknown_server() -> Problem:
@@ -385,7 +372,7 @@ def _state(server: ToolServer, *, has_credential: bool) -> AccountState:
 
 
 def _new_version() -> int:
-    """Random, so that a server connected anew never has the version of an earlier connection."""
+    """A random version, so that a new connection never repeats that of an earlier one."""
     return secrets.randbelow(2**31)
 
 

@@ -1,4 +1,4 @@
-"""Users' tools: what the endpoints and other domains use."""
+"""Users' tools, for the endpoints and other domains."""
 
 import asyncio
 import time
@@ -13,9 +13,12 @@ from ocmt_common.problems import Problem
 from ocmt_management.agents.service import Agents
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
+from ocmt_management.integrations.service import Integrations
 from ocmt_management.outbound.service import Client
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tokens import KeyedHash
+from ocmt_management.tools.account_tokens import AccountTokens
+from ocmt_management.tools.api_calls import ApiCalls
 from ocmt_management.tools.approval_protocol import CallHolder
 from ocmt_management.tools.approval_schemas import OUTCOME_KEY_PREFIX, ApprovalView
 from ocmt_management.tools.approvals import Approvals, delete_old_approvals
@@ -24,12 +27,14 @@ from ocmt_management.tools.built_in_protocol import BuiltIn
 from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
 from ocmt_management.tools.catalogue import Catalogue
 from ocmt_management.tools.connection import Connection
+from ocmt_management.tools.connection_listener import ConnectionListener
 from ocmt_management.tools.discovery import discover
 from ocmt_management.tools.held_requests import HeldRequests
 from ocmt_management.tools.limits import CallLimits
 from ocmt_management.tools.metrics import ToolMetrics
+from ocmt_management.tools.models import Transport
 from ocmt_management.tools.repository import ToolRepository
-from ocmt_management.tools.servers import SharedServers, UserServers
+from ocmt_management.tools.servers import SharedServers, UserServers, unknown_server
 from ocmt_management.tools.session_ids import SessionIds
 from ocmt_management.tools.snapshot import UserTools
 from ocmt_management.tools.snapshots import Snapshots
@@ -54,7 +59,7 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 LISTED_FOR = timedelta(minutes=5)
-"""A list that is older is read again in the background when the agent lists its tools."""
+"""The age from which a list is read again, in the background, when the agent lists its tools."""
 _LOOK_EVERY = timedelta(minutes=1)
 _MAX_LOOKED_AT = 10_000
 
@@ -71,6 +76,7 @@ class Tools:
         keys: KeyRing,
         clock: Clock,
         client: Client,
+        integrations: Integrations,
         recorder: UseRecorder,
         snapshots: Snapshots,
         sender: VersionSender,
@@ -86,12 +92,14 @@ class Tools:
         self.limits = CallLimits()
         self.held_requests = HeldRequests()
         self.metrics = ToolMetrics(paused=self.breaker.open_count, under_way=self.limits.under_way)
-        self.http = HttpTransport(client)
+        self.integrations = integrations
+        self.http = HttpTransport(client, AccountTokens(integrations))
         self.packages = PackageTransport(agents.server)
         self.upstream = Upstream(self.http, self.packages)
         self.calls = ToolCalls(
             snapshots=snapshots,
             upstream=self.upstream,
+            apis=ApiCalls(integrations, settings.private_host_set),
             breaker=self.breaker,
             limits=self.limits,
             recorder=recorder,
@@ -120,6 +128,7 @@ class Tools:
         agents: Agents,
         keys: KeyRing,
         clock: Clock,
+        integrations: Integrations,
     ) -> AsyncIterator["Tools"]:
         recorder = UseRecorder(database, keys, clock)
         snapshots = Snapshots(database, keys, agents, clock)
@@ -134,13 +143,16 @@ class Tools:
                     keys=keys,
                     clock=clock,
                     client=client,
+                    integrations=integrations,
                     recorder=recorder,
                     snapshots=snapshots,
                     sender=sender,
                 )
+                integrations.listener = ConnectionListener(clock, tools.changed)
                 try:
                     yield tools
                 finally:
+                    integrations.listener = None
                     await tools.stop()
         finally:
             await client.close()
@@ -154,11 +166,11 @@ class Tools:
     # For agents
 
     async def caller(self, token: str) -> UserTools | None:
-        """What the agent with this token may use; `None` if the token is unknown."""
+        """The tools that the agent with this token may use; `None` if the token is unknown."""
         return await self.snapshots.of_token(token)
 
     async def standing(self, user_id: str, server_id: str, tool: str) -> Standing | None:
-        """The rule, pin and versions for a tool now; `None` if its server is not connected."""
+        """The current rule, pin and versions of a tool; `None` if its server is not connected."""
         tools = await self.snapshots.of_user(user_id)
         found = tools.by_server.get((server_id, tool))
         if found is None:
@@ -171,12 +183,12 @@ class Tools:
         )
 
     def refresh_old(self, tools: UserTools) -> None:
-        """Read old lists again in the background; checks each user's at most once a minute."""
+        """List tools of old lists again in the background; checks a user at most once a minute."""
         if self._is_due(tools.user_id):
             self._spawn(self._refresh_old(tools))
 
     def refresh_soon(self, connection: Connection) -> None:
-        """Read a server's changed list again in the background, at most once a minute."""
+        """List a server's tools again in the background, at most once a minute."""
         if self._is_due(connection.key):
             self._spawn(self.refresh(connection.user_id, connection.server_id))
 
@@ -184,7 +196,7 @@ class Tools:
 
     @asynccontextmanager
     async def changing(self, user_id: str) -> AsyncIterator[UserServers]:
-        """A transaction that changes a user's servers; their agent's next turn has the change."""
+        """A transaction to change a user's servers, whose agent is then sent the new version."""
         async with self.database.write() as session:
             yield UserServers(
                 session,
@@ -198,7 +210,7 @@ class Tools:
 
     @asynccontextmanager
     async def changing_shared(self, admin_id: str) -> AsyncIterator[SharedServers]:
-        """A transaction that changes shared servers. Pass the users concerned to `changed`."""
+        """A transaction to change shared servers. Then pass the users concerned to `changed`."""
         async with self.database.write() as session:
             yield SharedServers(
                 session,
@@ -209,7 +221,7 @@ class Tools:
             )
 
     def changed(self, user_ids: Iterable[str]) -> None:
-        """These users' tools changed: drop what is cached, and have their agents list them again.
+        """Evict these users' cached tools and make their agents list them again, after a change.
 
         Call after the commit.
         """
@@ -218,23 +230,40 @@ class Tools:
         self._sender.changed()
 
     def disconnected(self, server_id: str, user_ids: Iterable[str]) -> None:
-        """Remove these users' containers of a server over stdio, with the credential in them."""
+        """Remove these users' containers of a stdio server, which hold their credentials."""
         for user_id in user_ids:
             self._spawn(self._agents.server.remove_tool_server(user_id, server_id))
 
     def user_changed(self, user_id: str) -> None:
-        """Drop what is cached of this user: their token or status changed."""
+        """Evict this user's cached tools after a change of their token or status."""
         self.snapshots.forget(user_id)
 
-    async def refresh(self, user_id: str, server_id: str) -> None:
-        """Read a server's tools now; concurrent callers share one reading.
+    async def sign_in(self, user_id: str, session_id: str, server_id: str) -> str:
+        """The address at which the person signs in to a server. Raises `Problem`."""
+        async with self.database.read() as session:
+            server = await ToolRepository(session).server_for(user_id, server_id)
+        if server is None or server.transport != Transport.HTTP or server.url is None:
+            raise unknown_server()
+        return await self.integrations.start_for_server(
+            user_id, session_id, server_id=server.id, name=server.name, url=server.url
+        )
 
-        Trouble is stored with the connection. No effect on a server that is not connected.
+    async def sign_out(self, user_id: str, server_id: str) -> None:
+        """End the sign-in to a server, if there is one."""
+        async with self.database.read() as session:
+            account = await ToolRepository(session).account(user_id, server_id)
+        if account is not None and account.connection_id not in (None, server_id):
+            await self.integrations.disconnect(user_id, account.connection_id or "")
+
+    async def refresh(self, user_id: str, server_id: str) -> None:
+        """List a server's tools now; concurrent callers share one listing.
+
+        Trouble is stored with the connection. Does nothing if the server is not connected.
         """
         key = (user_id, server_id)
         begun = self._refreshing.get(key)
         if begun is not None:
-            # It may have read the list before what this caller wants to see.
+            # That listing may have begun before the change that this caller wants to see.
             await asyncio.wait({begun})
         task = self._refreshing.get(key)
         if task is None or task is begun:

@@ -1,7 +1,7 @@
-"""Sessions of servers as agents see them: bound to the user, the server and the credential. Pure.
+"""Session ids of servers, signed for agents so that each is bound to a connection. Pure.
 
-An id that another user got, or that was made with an earlier credential, is unknown here, so it
-never reaches the server.
+An id of another user, or one issued for an earlier credential, is rejected here and never reaches
+the server.
 """
 
 import base64
@@ -19,13 +19,13 @@ class SessionIds:
         self._hash = keyed_hash
 
     def wrapped(self, connection: Connection, session_id: str) -> str | None:
-        """The id for the agent; `None` if the server's id is invalid by MCP's rules."""
+        """The id to give to the agent; `None` if the server's id is invalid by MCP's rules."""
         if len(session_id) > _MAX_CHARACTERS or not all("!" <= c <= "~" for c in session_id):
             return None
         return f"{_encoded(session_id.encode())}.{_encoded(self._mac(connection, session_id))}"
 
     def unwrapped(self, connection: Connection, text: str) -> str | None:
-        """The server's own id; `None` if this id is not of this user, server and credential."""
+        """The server's own id; `None` if `text` was not issued for this connection."""
         first, _, second = text.partition(".")
         try:
             session_id = _decoded(first).decode()

@@ -1,6 +1,6 @@
-"""What one user's agent may use now: an immutable snapshot that the hot path reads. Pure.
+"""An immutable snapshot of the tools that one user's agent may use, read by each call. Pure.
 
-It is built from rows once for each change. The list of tools is kept as the bytes to send.
+It is built from rows after each change. The list of tools is kept as the bytes to send.
 """
 
 import hashlib
@@ -51,22 +51,24 @@ class UserTools:
     connections: Mapping[str, Connection]
     """By slug."""
     tools: Mapping[str, Tool]
-    """By public name: all tools that were ever listed, whether usable or not."""
+    """By public name; includes tools that were listed once and are not usable now."""
     by_server: Mapping[tuple[str, str], Tool] = field(repr=False)
     """By server id and the tool's own name."""
     denied: frozenset[str] = frozenset()
     """Ids of servers that a rule denies as a whole."""
+    apis: Mapping[str, Connection] = field(default_factory=dict)
+    """The HTTP APIs of connected accounts, by slug; their tools are in `by_server` only."""
 
     @cached_property
     def listed(self) -> bytes:
-        """The aggregate's tools as a JSON array, under their public names."""
+        """The aggregate's list of tools as a JSON array, with public names."""
         return b"[%b]" % b",".join(
             _renamed(tool.definition, tool.public_name) for tool in self._listed()
         )
 
     @cached_property
     def extras(self) -> Extras:
-        """The resources and prompts of the servers that no rule denies."""
+        """The resources and prompts of all servers that are not denied as a whole."""
         return Extras(c for c in self.connections.values() if c.server_id not in self.denied)
 
     @cached_property
@@ -74,7 +76,7 @@ class UserTools:
         return hashlib.sha256(self.listed).digest()
 
     def listed_of(self, connection: Connection) -> dict[str, Tool]:
-        """One server's tools that may be used, by their own names."""
+        """The usable tools of one server, by their own names."""
         return {t.name: t for t in self._listed() if t.connection is connection}
 
     def connection_of(self, server_id: str) -> Connection | None:
@@ -94,9 +96,9 @@ def user_tools(
     rules: Sequence[ToolRule],
     credentials: Mapping[str, SecretValue],
 ) -> UserTools:
-    """The snapshot; `credentials` are by server id."""
+    """Build the snapshot; `credentials` is keyed by server id."""
     connected = {account.server_id: account for account in accounts}
-    connections = {
+    all_connections = {
         server.id: connection(user_id, server, connected[server.id], credentials.get(server.id))
         for server in servers
         if server.enabled and server.id in connected
@@ -104,19 +106,20 @@ def user_tools(
     sides = rules_by_tool(rules)
     tools: list[Tool] = []
     for row in definitions:
-        if row.server_id in connections:
-            tools.append(_tool(row, connections[row.server_id], sides))
+        if row.server_id in all_connections:
+            tools.append(_tool(row, all_connections[row.server_id], sides))
     return UserTools(
         user_id,
         version,
-        {found.slug: found for found in connections.values()},
-        {tool.public_name: tool for tool in tools},
+        {found.slug: found for found in all_connections.values() if not found.is_api},
+        {tool.public_name: tool for tool in tools if not tool.connection.is_api},
         {(tool.connection.server_id, tool.name): tool for tool in tools},
         frozenset(
             server_id
             for (_, server_id, tool_name), given in sides.items()
             if not tool_name and given.rule is Rule.DENY
         ),
+        {found.slug: found for found in all_connections.values() if found.is_api},
     )
 
 
@@ -145,11 +148,13 @@ def connection(
         server_version=server.version,
         account_version=account.version,
         extras=account.extras,
+        connection_id=account.connection_id,
+        is_api=server.transport == Transport.API,
     )
 
 
 Sides = Mapping[tuple[bool, str, str], Given]
-"""Rules by whether they are the admins', the server's id, and the tool (empty: the server)."""
+"""`(is the admins', server id, tool or "" for the whole server)` → rule."""
 
 
 def rules_by_tool(rules: Sequence[ToolRule]) -> Sides:
@@ -160,7 +165,7 @@ def rules_by_tool(rules: Sequence[ToolRule]) -> Sides:
 
 
 def rules_for(sides: Sides, server_id: str, tool: str) -> tuple[Rules, Rules]:
-    """The admins' rules and the user's own for a tool."""
+    """`(admins', user's own)` rules for a tool."""
     admin, own = (
         Rules(
             tool=sides.get((is_admin, server_id, tool)), server=sides.get((is_admin, server_id, ""))
@@ -171,9 +176,10 @@ def rules_for(sides: Sides, server_id: str, tool: str) -> tuple[Rules, Rules]:
 
 
 def usable_definition(row: ToolDefinition) -> tuple[bytes, bytes] | None:
-    """The definition and pin for calls; `None` if no definition may be used now.
+    """`(definition, pin)` to use for a tool; `None` if it is quarantined or gone.
 
-    A new tool is used as listed: each call needs a decision. An extended one is used as accepted.
+    A new tool is used as listed, but each call needs a decision. An extended one is used as
+    accepted.
     """
     if row.state not in _USABLE:
         return None

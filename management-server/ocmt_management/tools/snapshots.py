@@ -1,8 +1,8 @@
-"""Caches who calls `/mcp`, and what they may use, for a few seconds.
+"""Caches the user of an agent token and their snapshot of tools for a few seconds.
 
-Changes made by this process evict the entry at once (`forget`); the few seconds only bound how long
-a change by another process goes unnoticed. A snapshot whose version is still that of the database
-is kept, since making it takes longer than serving a call.
+Changes by this process evict the entry at once (`forget`); the expiry bounds how long a change by
+another process goes unnoticed. An expired snapshot is kept if its version is still the database's,
+since building one takes longer than serving a call.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Snapshots:
         self._changes = 0
 
     async def of_token(self, token: str) -> UserTools | None:
-        """What the agent with this token may use; `None` if the token is unknown."""
+        """The tools that the agent with this token may use; `None` if the token is unknown."""
         key = token_hash(token)
         user_id, until = self._callers.get(key, (None, None))
         if user_id is not None and until is not None and self._clock() < until:
@@ -51,7 +51,7 @@ class Snapshots:
         if user_id is None:
             self._callers.pop(key, None)
             return None
-        # A look-up that a change overlapped may have read the old state.
+        # A look-up may have read the old state if a change was made meanwhile.
         if changes == self._changes:
             if len(self._callers) >= _MAX_ENTRIES:
                 self._callers.clear()

@@ -1,4 +1,4 @@
-"""Reads a tool server's server-sent events, within bounds, and writes events. Pure."""
+"""Reads server-sent events of tool servers, up to a size limit, and writes events. Pure."""
 
 from collections.abc import AsyncIterator
 
@@ -10,9 +10,9 @@ class TooMuch(ValueError):
 async def blocks(
     chunks: AsyncIterator[bytes], *, max_bytes: int
 ) -> AsyncIterator[tuple[bytes, bytes]]:
-    """Each event as it arrives: all its lines, each ended by a line feed, and its data.
+    """`(lines, data)` of each event as it arrives; each line ends with a line feed.
 
-    `max_bytes` bounds the whole stream. Raises `TooMuch`. A block of comments has no data.
+    A block of comments has empty data. `max_bytes` limits the whole stream. Raises `TooMuch`.
     """
     pending = bytearray()
     lines: list[bytes] = []
@@ -26,7 +26,7 @@ async def blocks(
         if b"\n" not in new and b"\r" not in new:
             continue
         whole = bytes(pending)
-        # A carriage return at the end may be the first half of a line's end.
+        # A carriage return at the end may be the first half of a CRLF.
         end = max(whole.rfind(b"\n"), whole.rfind(b"\r", 0, -1)) + 1
         if not end:
             continue
@@ -41,14 +41,14 @@ async def blocks(
 
 
 async def events(chunks: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[bytes]:
-    """The data of each event that has any, as it arrives. Raises `TooMuch`."""
+    """The data of each event as it arrives, skipping those without. Raises `TooMuch`."""
     async for _, data in blocks(chunks, max_bytes=max_bytes):
         if data:
             yield data
 
 
 async def whole(chunks: AsyncIterator[bytes], *, max_bytes: int) -> bytes:
-    """All bytes of a stream. Raises `TooMuch`."""
+    """Read a whole stream. Raises `TooMuch`."""
     parts: list[bytes] = []
     received = 0
     async for chunk in chunks:
@@ -60,7 +60,7 @@ async def whole(chunks: AsyncIterator[bytes], *, max_bytes: int) -> bytes:
 
 
 def event(message: bytes) -> bytes:
-    """A message as an event; raw line breaks, which JSON may have between values, are folded."""
+    """A JSON message as an event. Line breaks between its values become spaces."""
     if b"\n" in message or b"\r" in message:
         message = message.replace(b"\r", b" ").replace(b"\n", b" ")
     return b"event: message\r\ndata: " + message + b"\r\n\r\n"

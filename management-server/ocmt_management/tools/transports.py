@@ -1,4 +1,4 @@
-"""How a message reaches a server: over the network, or through the agent server to a package."""
+"""Transports to tool servers: HTTP, or through the agent server to a package."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,6 +13,7 @@ from yarl import URL
 from ocmt_management.agents.service import AgentServer
 from ocmt_management.outbound.service import AddressRefused, Client
 from ocmt_management.tools import trouble
+from ocmt_management.tools.account_tokens import AccountTokens, token_headers
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.trouble import Kind, Trouble
 
@@ -29,7 +30,7 @@ class Reply:
     chunks: AsyncIterator[bytes]
 
     def header(self, name: str) -> str:
-        """The last value of a header, by its lower-case name; empty if there is none."""
+        """The last value of the header with this lower-case name; empty if there is none."""
         found = ""
         for key, value in self.headers:
             if key.lower() == name:
@@ -41,14 +42,14 @@ class Transport(Protocol):
     def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AbstractAsyncContextManager[Reply]:
-        """Send a message. Raises `Trouble` if no answer begins, or it breaks off."""
+        """Send a message and stream the reply. Raises `Trouble` if that fails or breaks off."""
         ...
 
 
 def credential_headers(connection: Connection) -> Headers:
-    """The headers with the credential, made for each request and never stored.
+    """The headers that carry the credential, made for each request and never stored.
 
-    A bare key in `Authorization` is a bearer token; any other scheme is written out.
+    For `Authorization`, a value without a scheme is sent as a bearer token.
     """
     if connection.credential_name is None or connection.credential is None:
         return []
@@ -59,16 +60,45 @@ def credential_headers(connection: Connection) -> Headers:
 
 
 class HttpTransport:
-    def __init__(self, client: Client) -> None:
+    """Tokens of connected accounts come from `tokens`."""
+
+    def __init__(self, client: Client, tokens: AccountTokens) -> None:
         self._client = client
+        self._tokens = tokens
 
     @asynccontextmanager
     async def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AsyncIterator[Reply]:
+        access = await self._tokens.of(connection)
+        response = await self._sent(connection, method, [*headers, *token_headers(access)], body)
+        if response.status == 401 and access is not None:
+            response.close()
+            access = await self._tokens.renewed(connection, access)
+            response = await self._sent(
+                connection, method, [*headers, *token_headers(access)], body
+            )
+        try:
+            yield Reply(
+                response.status,
+                [(key, value) for key, value in response.headers.items()],
+                response.content.iter_any(),
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise trouble.broken_off(connection.name) from error
+        finally:
+            # A connection whose answer was not read to its end cannot be used again.
+            if response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def _sent(
+        self, connection: Connection, method: str, headers: Headers, body: bytes | None
+    ) -> aiohttp.ClientResponse:
         name = connection.name
         try:
-            response = await self._client.request(
+            return await self._client.request(
                 method,
                 URL(connection.url or "", encoded=True),
                 headers=[*headers, *credential_headers(connection)],
@@ -81,29 +111,15 @@ class HttpTransport:
             raise trouble.unreachable(name) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise trouble.broken_off(name) from error
-        try:
-            yield Reply(
-                response.status,
-                [(key, value) for key, value in response.headers.items()],
-                response.content.iter_any(),
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            raise trouble.broken_off(name) from error
-        finally:
-            # A connection whose answer was not read to its end cannot be used again.
-            if response.content.at_eof():
-                response.release()
-            else:
-                response.close()
 
 
 class PackageTransport:
-    """A package's server on the agent server's host, in a container of its own."""
+    """Reaches a package's server, which runs in its own container on the agent server's host."""
 
     def __init__(self, agent_server: AgentServer) -> None:
         self._agent_server = agent_server
         self._defined: set[object] = set()
-        """Versions of connections whose definition the agent server has."""
+        """Session keys of the connections whose definition was sent to the agent server."""
 
     @asynccontextmanager
     async def send(
@@ -116,7 +132,7 @@ class PackageTransport:
                 except Problem as problem:
                     if problem.code != _NO_SUCH_SERVER:
                         raise
-                    # It was restarted since: it keeps no credential on its disk.
+                    # The agent server has restarted: it stores no credential on its disk.
                     self._defined.discard(connection.session_key)
                     response = await self._begin(stack, connection, method, headers, body)
                 yield Reply(
@@ -142,7 +158,7 @@ class PackageTransport:
         )
 
     async def _define(self, connection: Connection) -> None:
-        """Give the agent server the package and the credential, unless it has them."""
+        """Send the package and the credential to the agent server, unless it has them."""
         package = connection.package
         if package is None or connection.session_key in self._defined:
             return

@@ -1,7 +1,7 @@
-"""Trouble with a server, in words for the agent and its person, and results that carry them.
+"""Trouble with a server, worded for the agent and its person, as results of calls.
 
-OpenClaw pauses an MCP server for a minute after three JSON-RPC errors in a row: here, all of the
-user's tools. So each trouble is a result with `isError`, which OpenClaw does not count.
+After three JSON-RPC errors in a row, OpenClaw pauses an MCP server for a minute, which here means
+all of the user's tools. So trouble becomes a result with `isError`, which OpenClaw does not count.
 """
 
 import json
@@ -29,7 +29,7 @@ COUNTED = frozenset(
 
 
 class Trouble(Exception):
-    """A call that its server did not serve. `text` names the server and the cure."""
+    """A server did not serve a request. `text` names the server and the cure."""
 
     def __init__(self, kind: Kind, text: str) -> None:
         super().__init__(text)
@@ -38,18 +38,18 @@ class Trouble(Exception):
 
 
 class RpcError(Exception):
-    """The server's own JSON-RPC error."""
+    """A server answered with a JSON-RPC error."""
 
     def __init__(self, code: int, message: str, raw: bytes) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.raw = raw
-        """The error object as the server wrote it."""
+        """The error object as the server sent it."""
 
 
 class SessionLost(Exception):
-    """The server does not know the session any more; the request was not served."""
+    """The server has ended the session; the request was not served."""
 
 
 def unreachable(name: str) -> Trouble:

@@ -1,7 +1,7 @@
-"""Requests to servers, with a kept session for each connection.
+"""Sends requests to servers, with one session per connection that is kept open.
 
 A session belongs to one user, server and version of the credential, never to a URL. It is opened
-when it is first needed, by the handshake of 2025-11-25, or without one where the server only speaks
+when first needed: with the handshake of 2025-11-25, or without one if the server supports only
 2026-07-28.
 """
 
@@ -35,7 +35,7 @@ from ocmt_management.tools.trouble import RpcError, SessionLost, Trouble
 MAX_SESSIONS = 5000
 _CLIENT = {"name": "ocmt", "version": release_version("ocmt-management")}
 _MAX_SESSION_ID = 1024
-# What servers answer that do not know `initialize`, or not this revision of it.
+# Errors of servers that do not support `initialize`, or not this revision of it.
 _NO_HANDSHAKE = frozenset(
     {
         messages.METHOD_NOT_FOUND, messages.INVALID_PARAMS, messages.INVALID_REQUEST,
@@ -44,7 +44,7 @@ _NO_HANDSHAKE = frozenset(
 )  # fmt: skip
 
 OnMessage = Callable[[Message, bytes], Awaitable[None]]
-"""Called with each notification that comes before the answer, parsed and as it was sent."""
+"""Called with each notification before the answer: parsed, and as raw bytes."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Session:
 
 
 class Upstream:
-    """The sessions of all connections. The transports belong to the caller, who closes them."""
+    """The sessions of all connections. The caller owns the transports and closes them."""
 
     def __init__(self, http: Transport, packages: Transport) -> None:
         self._http = http
@@ -77,7 +77,7 @@ class Upstream:
         on_message: OnMessage | None = None,
         more_headers: Headers | None = None,
     ) -> bytes:
-        """The result of a request as raw JSON. Raises `Trouble` or `RpcError`."""
+        """Send a request. Returns its result as raw JSON. Raises `Trouble` or `RpcError`."""
         if connection.lacks_credential:
             raise trouble.credential_missing(connection.name)
         try:
@@ -104,7 +104,7 @@ class Upstream:
         opening = self._sessions.get(key)
         if opening is None:
             opening = asyncio.ensure_future(self._open(connection))
-            # Read here too, in case that every caller left.
+            # Retrieve the exception here, too, in case all callers were cancelled.
             opening.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._sessions[key] = opening
             if len(self._sessions) > MAX_SESSIONS:
@@ -112,7 +112,7 @@ class Upstream:
         else:
             self._sessions.move_to_end(key)
         try:
-            # One caller that leaves must not end it for the others.
+            # A cancelled caller must not cancel it for the others.
             return await asyncio.shield(opening)
         except BaseException:
             if opening.done() and self._sessions.get(key) is opening:
@@ -120,7 +120,7 @@ class Upstream:
             raise
 
     async def check(self, connection: Connection, raw: bytes) -> None:
-        """Raises `Trouble` unless the bytes of a result are valid JSON within the bounds."""
+        """Raise `Trouble` unless a result's bytes are valid JSON within the limits."""
         await _object(connection, raw)
 
     def forget(self, connection: Connection) -> None:
@@ -200,7 +200,7 @@ class Upstream:
     def send(
         self, connection: Connection, method: str, headers: Headers, body: bytes | None
     ) -> AbstractAsyncContextManager[Reply]:
-        """One request as it is, for passing it on. Raises `Trouble`."""
+        """Send a request unchanged, outside of the kept sessions. Raises `Trouble`."""
         transport = self._http if connection.package is None else self._packages
         return transport.send(connection, method, headers, body)
 
@@ -223,7 +223,7 @@ class Upstream:
         request_id: bytes,
         on_message: OnMessage | None,
     ) -> bytes:
-        """The result in a reply, whether as one object or as events. Raises `RpcError`."""
+        """The result in a reply, a JSON object or events. Raises `Trouble` or `RpcError`."""
         if reply.header("content-encoding") not in ("", "identity"):
             raise trouble.garbage(connection.name, "compressed although that was not asked for")
         if reply.header("content-type").startswith("text/event-stream"):
@@ -258,7 +258,7 @@ class Upstream:
                 except ValueError as error:
                     raise trouble.garbage(connection.name, "not JSON-RPC") from error
                 if message.is_answer:
-                    # One to an earlier request, which was given up, is not for this caller.
+                    # Skip an answer to an earlier request that was cancelled.
                     if message.answers(request_id):
                         return _result(connection, message)
                 elif message.is_request:
@@ -270,7 +270,7 @@ class Upstream:
         raise trouble.broken_off(connection.name)
 
     async def _refuse(self, connection: Connection, session: Session, asked: Message) -> None:
-        """Answer the server's own request: nobody is there for sampling or elicitation."""
+        """Answer a server's ping; refuse its other requests, such as sampling or elicitation."""
         request_id = bytes(asked.id)
         if asked.method == "ping":
             body = messages.result(request_id, b"{}")
@@ -306,7 +306,7 @@ def _headers(
 
 
 def _check_status(connection: Connection, reply: Reply, session: Session) -> None:
-    """Raises for a status that no JSON-RPC answer comes with."""
+    """Raise `Trouble` or `SessionLost` for a status with which no JSON-RPC answer comes."""
     status = reply.status
     if status in (404, 410) and session.session_id is not None:
         raise SessionLost
@@ -318,13 +318,7 @@ def _check_status(connection: Connection, reply: Reply, session: Session) -> Non
 def by_status(connection: Connection, status: int) -> Trouble:
     name = connection.name
     if status in (401, 403):
-        if connection.credential_name is None:
-            return Trouble(
-                trouble.Kind.REFUSED,
-                f"{name} asks for a credential. Its person can add the server again under Tools, "
-                "with the header for it.",
-            )
-        return trouble.credential_refused(name)
+        return _refused(connection)
     if 300 <= status < 400:
         return trouble.redirected(name)
     if status == 429:
@@ -332,6 +326,23 @@ def by_status(connection: Connection, status: int) -> Trouble:
     if status >= 500:
         return trouble.failed(name, status)
     return trouble.not_mcp(name, status)
+
+
+def _refused(connection: Connection) -> Trouble:
+    name = connection.name
+    if connection.connection_id is not None:
+        return Trouble(
+            trouble.Kind.REFUSED,
+            f"{name} does not permit this to the account that its person signed in with. They can "
+            "sign in again under Tools.",
+        )
+    if connection.credential_name is None:
+        return Trouble(
+            trouble.Kind.REFUSED,
+            f"{name} asks for a credential. Its person can sign in to it under Tools, or add it "
+            "again with the header for a key.",
+        )
+    return trouble.credential_refused(name)
 
 
 async def _read(connection: Connection, reply: Reply) -> bytes:

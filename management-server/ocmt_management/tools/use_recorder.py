@@ -34,7 +34,7 @@ class Use:
 
 
 class UseRecorder:
-    """Writes every few seconds and on shutdown. A crash loses what was not written yet."""
+    """Writes every few seconds and on shutdown. A crash loses what is not written yet."""
 
     def __init__(self, database: Database, keys: KeyRing, clock: Clock) -> None:
         self._database = database
@@ -54,7 +54,7 @@ class UseRecorder:
         self._writer.due()
 
     async def write(self) -> None:
-        """Write the uses to the database. If that raises, they are kept for the next attempt."""
+        """Write the uses to the database. If that raises, keep them for the next attempt."""
         uses, self._uses = self._uses, defaultdict(list)
         credentials, self._credential_uses = self._credential_uses, defaultdict(int)
         if not uses:

@@ -1,7 +1,7 @@
 """Makes agents list their tools again after a change, through the agent server.
 
-What was sent is stored, so a change whose sending failed, or that a crash overtook, is sent later.
-An agent whose list is the same as before is left alone: OpenClaw reads its configuration anew.
+The version sent is stored, so a version that could not be sent, or was lost in a crash, is sent
+later. If an agent's list is unchanged, nothing is sent: OpenClaw would reload its configuration.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from ocmt_management.tools.snapshots import Snapshots
 log = structlog.get_logger(__name__)
 
 _CHECK_EVERY_S = 60.0
-"""For changes by another server process."""
+"""The delay after which changes by another server process are sent."""
 _RETRY_S = 5.0
 _AWAITED_S = 3.0
 _BATCH = 100
@@ -38,13 +38,13 @@ class VersionSender:
         self._awaiting: list[asyncio.Future[None]] = []
 
     def changed(self) -> None:
-        """Some user's tools changed. Call after the commit."""
+        """Schedule sending, after the commit of a change to a user's tools."""
         self._changed.set()
 
     async def sent(self) -> None:
-        """Wait until what changed before is sent, or 3 s: it is then sent in the background.
+        """Wait until earlier changes are sent, at most 3 s; later they are sent in the background.
 
-        A message that reaches the agent after this has the new tools.
+        The agent then has the new tools for its next message.
         """
         passed = asyncio.get_running_loop().create_future()
         self._awaiting.append(passed)
@@ -63,7 +63,7 @@ class VersionSender:
             await asyncio.gather(task, return_exceptions=True)
 
     async def send_all(self) -> bool:
-        """Send what is not sent yet; whether all was."""
+        """Send the versions that are not sent yet. Returns whether all were sent."""
         async with self._database.read() as session:
             waiting = await ToolRepository(session).unsent(limit=_BATCH)
         sent = [await self._send(catalogue) for catalogue in waiting]

@@ -1,4 +1,4 @@
-"""Answers for the tools' pages, made from rows."""
+"""Converts rows to the API's views of tools."""
 
 import json
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _TO_ACCEPT = frozenset({DefinitionState.NEW, DefinitionState.EXTENDED, Definitio
 
 
 class ToolViews:
-    """One user's tools as answers, within one transaction."""
+    """The views of one user's tools, within one transaction."""
 
     def __init__(self, session: AsyncSession, *, keys: KeyRing, clock: Clock, user_id: str) -> None:
         self._rows = ToolRepository(session)
@@ -115,7 +115,7 @@ class ToolViews:
 
 
 class SharedServerViews:
-    """The shared servers as answers for admins, within one transaction."""
+    """The views of shared servers for admins, within one transaction."""
 
     def __init__(self, session: AsyncSession, admin_id: str) -> None:
         self._rows = ToolRepository(session)
@@ -185,6 +185,7 @@ def _server(
             AccountState(account.state) if account is not None and needs_credential else None
         ),
         credential_hint=None if hint is None else f"…{hint}",
+        connection_id=None if account is None else account.connection_id,
         trouble=None if account is None else account.trouble,
         listed_at=None if account is None else account.listed_at,
         admin_rule=None if admin.server is None else admin.server.rule,

@@ -1,4 +1,4 @@
-"""The vault, for endpoints."""
+"""FastAPI dependencies: the vault."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""A user's own secrets: set, listed by hint, deleted. Values are never returned."""
+"""Set, list and delete a user's own secrets. Values are never returned, only hints."""
 
 from datetime import datetime
 from typing import Annotated

@@ -1,7 +1,7 @@
 """Envelope encryption: keys from `VAULT_KEY` wrap a data key per user, which encrypts the secrets.
 
-Everything is AES-256-GCM with a fresh 96-bit nonce in front. The user, name and version are the
-ciphertext's associated data, so it does not decrypt after a copy to another of them.
+Everything is AES-256-GCM, stored with a fresh 96-bit nonce in front. User, name and version are
+associated data, so a ciphertext copied to another user, name or version does not decrypt.
 """
 
 import hmac
@@ -37,7 +37,7 @@ def _open(key: bytes, sealed: bytes, *bound_to: str | int) -> bytes:
 
 
 def _associated(bound_to: tuple[str | int, ...]) -> bytes:
-    # JSON keeps the parts apart: ("ab", "c") and ("a", "bc") differ.
+    # JSON keeps the boundaries of the parts: ("ab", "c") and ("a", "bc") differ.
     return json.dumps(("ocmt-vault-1", *bound_to)).encode()
 
 
@@ -57,14 +57,14 @@ class DataKey:
         return _open(self._key, sealed, self._user_id, name, version).decode()
 
     def seal(self, value: bytes, *, purpose: str) -> bytes:
-        """Encrypt a value that is not a named secret; only the same `purpose` decrypts it."""
+        """Encrypt a value that is not a named secret. Decrypting it requires the same `purpose`."""
         return _seal(self._key, value, self._user_id, "sealed", purpose)
 
     def unseal(self, sealed: bytes, *, purpose: str) -> bytes:
         return _open(self._key, sealed, self._user_id, "sealed", purpose)
 
     def digest(self, value: bytes, *, purpose: str) -> bytes:
-        """32 bytes, equal for equal values; checking a guess of the value needs the key."""
+        """A keyed 32-byte digest of a value, so that a guess cannot be checked without the key."""
         key = hmac.digest(self._key, _associated((self._user_id, "digest", purpose)), "sha256")
         return hmac.digest(key, value, "sha256")
 
@@ -80,7 +80,7 @@ class KeyRing:
         self.current_id = next(iter(self._keys))
 
     def new_data_key(self, user_id: str) -> tuple[DataKey, bytes]:
-        """A new data key, and its wrapped form to store with `current_id`."""
+        """`(data key, wrapped key)`; store the wrapped key with `current_id`."""
         key = secrets.token_bytes(_KEY_BYTES)
         return DataKey(key, user_id), self._wrap(key, user_id)
 
@@ -88,13 +88,24 @@ class KeyRing:
         return DataKey(self._unwrap(wrapped, key_id, user_id), user_id)
 
     def rewrap(self, wrapped: bytes, *, key_id: str, user_id: str) -> bytes:
-        """The same data key wrapped by the current key; the secrets do not change."""
+        """Wrap the same data key with the current key; the secrets do not change."""
         return self._wrap(self._unwrap(wrapped, key_id, user_id), user_id)
+
+    def seal(self, value: bytes, *, purpose: str) -> bytes:
+        """Encrypt a value that is no user's, to store with `current_id`."""
+        return _seal(self._keys[self.current_id], value, "installation", purpose)
+
+    def unseal(self, sealed: bytes, *, key_id: str, purpose: str) -> bytes:
+        """The value sealed by the key `key_id` for the same purpose."""
+        return _open(self._key(key_id), sealed, "installation", purpose)
 
     def _wrap(self, key: bytes, user_id: str) -> bytes:
         return _seal(self._keys[self.current_id], key, "data-key", user_id, self.current_id)
 
     def _unwrap(self, wrapped: bytes, key_id: str, user_id: str) -> bytes:
+        return _open(self._key(key_id), wrapped, "data-key", user_id, key_id)
+
+    def _key(self, key_id: str) -> bytes:
         key = self._keys.get(key_id)
         if key is None:
             raise Problem(
@@ -103,7 +114,7 @@ class KeyRing:
                 f"Secrets are encrypted under the key {key_id}, which VAULT_KEY does not hold. "
                 "Operator: add it back after the current one.",
             )
-        return _open(key, wrapped, "data-key", user_id, key_id)
+        return key
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self._keys)})"

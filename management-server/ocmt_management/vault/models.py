@@ -9,7 +9,7 @@ from ocmt_management.db import Base
 
 
 class StoredDataKey(Base):
-    """A user's data key, wrapped. Deleting the row makes the user's secrets unreadable for good."""
+    """A user's wrapped data key. Deleting the row makes the user's secrets unreadable for good."""
 
     __tablename__ = "data_keys"
     __table_args__ = (Index(None, "key_id"),)
@@ -20,6 +20,20 @@ class StoredDataKey(Base):
     key_id: Mapped[str] = mapped_column(String(32))
     wrapped: Mapped[bytes] = mapped_column(LargeBinary(128))
     created_at: Mapped[datetime]
+
+
+class StoredServerSecret(Base):
+    """A secret of the server, not of a user, with a data key of its own."""
+
+    __tablename__ = "server_secrets"
+    __table_args__ = (Index(None, "key_id"),)
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32))
+    wrapped: Mapped[bytes] = mapped_column(LargeBinary(128))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    hint: Mapped[str | None] = mapped_column(String(4))
+    updated_at: Mapped[datetime]
 
 
 class StoredSecret(Base):

@@ -1,4 +1,4 @@
-"""SQL of the vault. Every query but the rotation's is for one user."""
+"""SQL of the vault. Every query but the rotation's is for one user, or for the server's own."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ocmt_management.vault.models import StoredDataKey, StoredSecret
+from ocmt_management.vault.models import StoredDataKey, StoredSecret, StoredServerSecret
 
 
 class VaultRepository:
@@ -17,7 +17,7 @@ class VaultRepository:
         return await self._session.get(StoredDataKey, user_id)
 
     async def data_key_for_change(self, user_id: str) -> StoredDataKey | None:
-        """The user's data key, locked: changes to one user's secrets are serialised."""
+        """The user's data key, locked to serialise changes to the user's secrets."""
         return await self._session.scalar(
             select(StoredDataKey).where(StoredDataKey.user_id == user_id).with_for_update()
         )
@@ -71,12 +71,33 @@ class VaultRepository:
     async def data_keys_not_under(
         self, key_id: str, *, after: str, limit: int
     ) -> Sequence[StoredDataKey]:
-        """Up to `limit` data keys, of users after `after`, that another key wraps; locked."""
+        """Lock up to `limit` data keys wrapped by another key, of users after the id `after`."""
         rows = await self._session.scalars(
             select(StoredDataKey)
             .where(StoredDataKey.key_id != key_id, StoredDataKey.user_id > after)
             .order_by(StoredDataKey.user_id)
             .limit(limit)
             .with_for_update()
+        )
+        return rows.all()
+
+    async def server_secret(self, name: str) -> StoredServerSecret | None:
+        return await self._session.get(StoredServerSecret, name)
+
+    async def put_server_secret(self, row: StoredServerSecret) -> None:
+        await self._session.merge(row)
+
+    async def delete_server_secret(self, name: str) -> bool:
+        deleted = await self._session.scalars(
+            delete(StoredServerSecret)
+            .where(StoredServerSecret.name == name)
+            .returning(StoredServerSecret.name)
+        )
+        return deleted.first() is not None
+
+    async def server_secrets_not_under(self, key_id: str) -> Sequence[StoredServerSecret]:
+        """The server's secrets whose data key another key wraps; locked."""
+        rows = await self._session.scalars(
+            select(StoredServerSecret).where(StoredServerSecret.key_id != key_id).with_for_update()
         )
         return rows.all()

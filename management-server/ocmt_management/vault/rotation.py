@@ -1,6 +1,6 @@
 """Rewraps data keys with the first key of `VAULT_KEY` while the server runs.
 
-Secrets are not decrypted. Afterwards the old key can be removed from the setting.
+Secrets are not decrypted. Then the old key can be removed from the setting.
 """
 
 import structlog
@@ -9,6 +9,7 @@ from ocmt_common.problems import Problem
 from ocmt_management.db import Database
 from ocmt_management.vault.keys import KeyRing
 from ocmt_management.vault.repository import VaultRepository
+from ocmt_management.vault.server_secrets import owner
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,21 @@ async def rotate(database: Database, keys: KeyRing) -> int:
                 moved += 1
         if len(batch) < _BATCH:
             break
+    moved += await _rotate_server_secrets(database, keys)
     if moved:
-        log.info("vault keys rotated", users=moved, key_id=keys.current_id)
+        log.info("vault keys rotated", data_keys=moved, key_id=keys.current_id)
+    return moved
+
+
+async def _rotate_server_secrets(database: Database, keys: KeyRing) -> int:
+    moved = 0
+    async with database.write() as session:
+        for row in await VaultRepository(session).server_secrets_not_under(keys.current_id):
+            try:
+                wrapped = keys.rewrap(row.wrapped, key_id=row.key_id, user_id=owner(row.name))
+            except Problem as problem:
+                log.error("data key not rotated", secret=row.name, cure=problem.detail)
+                continue
+            row.key_id, row.wrapped = keys.current_id, wrapped
+            moved += 1
     return moved

@@ -1,4 +1,4 @@
-"""A secret in memory, masked everywhere except in `reveal()`."""
+"""A secret in memory, masked unless it is revealed explicitly."""
 
 import hmac
 
@@ -7,7 +7,7 @@ _HINT_FROM_LENGTH = 20
 
 
 class SecretValue:
-    """Log lines, errors and format strings show a mask instead of the value."""
+    """A secret that logs, errors and format strings show as a mask."""
 
     __slots__ = ("_value",)
 

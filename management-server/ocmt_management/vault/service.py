@@ -21,8 +21,9 @@ from ocmt_management.vault.keys import DataKey, KeyRing
 from ocmt_management.vault.models import StoredDataKey, StoredSecret
 from ocmt_management.vault.repository import VaultRepository
 from ocmt_management.vault.secret_value import SecretValue
+from ocmt_management.vault.server_secrets import ServerVault
 
-__all__ = ["KeyRing", "SecretInfo", "SecretValue", "Vault"]
+__all__ = ["KeyRing", "SecretInfo", "SecretValue", "ServerVault", "Vault"]
 
 MAX_SECRET_CHARACTERS = 16_384
 MAX_SECRETS_PER_USER = 200
@@ -77,9 +78,9 @@ class Vault:
         return value
 
     async def use(self, user_id: str, name: str) -> SecretValue | None:
-        """The secret's value, unaudited: the caller must call `record_use` later for all uses.
+        """The secret's value, or `None`, without an audit event.
 
-        For callers that cannot afford a write per use.
+        For callers that cannot afford a write per use: they must call `record_use` later.
         """
         found = await self._rows.secret_and_key(user_id, name)
         if found is None:
@@ -89,7 +90,7 @@ class Vault:
         return SecretValue(key.decrypt(row.sealed, name=name, version=row.version))
 
     def record_use(self, user_id: str, name: str, *, actor: str, reason: str) -> None:
-        """Audit that the secret was read."""
+        """Record in the audit trail that the secret was read."""
         self._audit.record("secret.read", user_id=user_id, actor=actor, subject=name, detail=reason)
 
     async def hint(self, user_id: str, name: str) -> SecretInfo | None:
@@ -110,20 +111,20 @@ class Vault:
         return deleted
 
     async def seal(self, user_id: str, value: bytes, *, purpose: str) -> bytes:
-        """`value`, encrypted with the user's data key. Needs a writing transaction."""
+        """Encrypt `value` with the user's data key. Needs a writing transaction."""
         return (await self._key_for_change(user_id)).seal(value, purpose=purpose)
 
     async def unseal(self, user_id: str, sealed: bytes, *, purpose: str) -> bytes | None:
-        """The value sealed for the same purpose; `None` when the user's data key is shredded."""
+        """Decrypt a value sealed for this purpose; `None` if the user's data key is shredded."""
         stored = await self._rows.data_key(user_id)
         return None if stored is None else self._unwrap(stored).unseal(sealed, purpose=purpose)
 
     async def digest(self, user_id: str, value: bytes, *, purpose: str) -> bytes:
-        """A digest by which equal values of one user are found. Needs a writing transaction."""
+        """A digest to find equal values of one user. Needs a writing transaction."""
         return (await self._key_for_change(user_id)).digest(value, purpose=purpose)
 
     async def shred(self, user_id: str, *, actor: str) -> None:
-        """Delete the user's data key, without which no secret of theirs can be decrypted."""
+        """Delete the user's data key, so that their secrets can never be decrypted again."""
         await self._rows.delete_data_key(user_id)
         self._audit.record("secret.shred", user_id=user_id, actor=actor)
 

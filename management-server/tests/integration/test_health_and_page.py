@@ -83,7 +83,7 @@ async def test_health_answers_in_time_when_the_agent_server_does_not(
     assert "did not answer within" in answer.json()["checks"]["agentServer"]["detail"]
 
 
-@pytest.mark.parametrize("path", ["/", "/sign-in", "/settings", "/tools"])
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/settings", "/tools", "/agent", "/admin"])
 async def test_the_pages_own_routes_give_the_page_revalidated(
     new_browser: NewBrowser, path: str
 ) -> None:

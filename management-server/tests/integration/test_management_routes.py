@@ -27,6 +27,11 @@ OPEN = {
     ("GET", "/sign-in"),
     ("GET", "/settings"),
     ("GET", "/tools"),
+    ("GET", "/agent"),
+    ("GET", "/admin"),
+    ("GET", "/connections"),
+    ("GET", "/api/connections/callback"),
+    ("GET", "/api/connections/client-metadata.json"),
     ("GET", "/assets/{name}"),
     ("GET", "/{name}"),
 }

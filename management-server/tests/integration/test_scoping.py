@@ -35,7 +35,14 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 
 
 def test_the_owned_tables_are_those_with_something_private() -> None:
-    assert {"sessions", "secrets", "data_keys", "audit_events", "tool_accounts"} <= OWNED
+    assert {
+        "sessions",
+        "secrets",
+        "data_keys",
+        "audit_events",
+        "tool_accounts",
+        "connections",
+    } <= OWNED
 
 
 @pytest.mark.both_databases
@@ -78,6 +85,15 @@ async def test_a_members_requests_touch_only_their_own_rows(
     await member.delete(one)
     await member.get("/api/approvals")
     await member.post(f"/api/approvals/{uuid4()}/decision", json={"decision": "no", "version": 1})
+    await member.get("/api/connections")
+    await member.post("/api/connections/start", json={"provider": "google"})
+    key = {"name": "Own", "host": "api.example.com", "key": "bob's key"}
+    keyed = await member.post("/api/connections/keys", json=key)
+    connection = keyed.json()["id"]
+    await member.put(f"/api/connections/keys/{connection}", json={"key": "bob's other key"})
+    await member.post(f"/api/connections/{connection}/test")
+    await member.delete(f"/api/connections/{connection}")
+    await member.get(f"/api/connections/callback?state={'s' * 43}&code=c")
     await member.delete("/api/auth/session")
 
     checked = 0

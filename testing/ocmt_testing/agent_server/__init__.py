@@ -1,1 +1,1 @@
-"""Doubles of the agent server's surroundings, with injectable faults."""
+"""Doubles of the systems around the agent server, with injectable faults."""

@@ -1,4 +1,4 @@
-"""A client of the proxy's socket, like management. Records all text received."""
+"""A client of the proxy's socket, like management. Records all received text."""
 
 import asyncio
 import json

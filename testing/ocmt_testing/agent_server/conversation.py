@@ -78,7 +78,7 @@ async def use_a_tool_added_meanwhile(
 async def _tell_turns(
     access: GatewayAccess, session: aiohttp.ClientSession, caller: Caller, model: ScriptedModel
 ) -> None:
-    """The gateway says whether a turn is under way, between which its file is written."""
+    """Assert that the gateway reports whether a turn is in progress."""
     control = OpenClawControl(session)
     assert await control.active_runs(access) == 0
     reciting = asyncio.create_task(caller.say("recite: la", "recital"))
@@ -94,7 +94,7 @@ async def _tell_turns(
 
 
 async def _reloaded(runtime: Runtime, user_id: str, *, times: int) -> None:
-    """Return once the gateway has read its configuration this often."""
+    """Wait until the gateway has reloaded its configuration `times` times."""
     async with asyncio.timeout(_RELOADS_WITHIN_S):
         while (await runtime.logs(user_id, lines=500)).count(_RELOADED) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

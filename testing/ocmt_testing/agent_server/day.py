@@ -1,4 +1,4 @@
-"""A day of users, long runs and scheduled jobs on the fakes, in steps of a fake clock.
+"""A day of users, long runs and jobs on the fakes, in steps of a fake clock.
 
 The gateways follow OpenClaw's rules for jobs: a job due in a running gateway without a lease runs
 once; one due in a frozen gateway runs late, after the thaw; one due in a stopped gateway is
@@ -18,12 +18,12 @@ STEP = timedelta(seconds=30)
 
 @dataclass
 class Run:
-    """Work of a gateway; lost if its process is frozen or stopped meanwhile."""
+    """Work of a gateway, which is lost if its process is frozen or stopped before its end."""
 
     user_id: str
     until: datetime
     registered: bool
-    """Whether its gateway reports it; otherwise only its CPU time shows it."""
+    """Whether the gateway reports the work; otherwise only its CPU time shows it."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Day:
         look = self.host.runtime.cpu_seconds
 
         async def cpu_seconds(user_id: str) -> float | None:
-            # Two sweeps at one time of the fake clock: some real time passes between them.
+            # Two sweeps at the same fake time: let some real time pass between them.
             if any(run.user_id == user_id for run in self.runs):
                 self.host.runtime.containers[user_id].cpu_s += 0.4
             return await look(user_id)

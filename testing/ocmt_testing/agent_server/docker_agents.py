@@ -1,4 +1,4 @@
-"""The Docker runtime with the real OpenClaw image, in a folder of the test, with clean-up."""
+"""The Docker runtime with the real OpenClaw image, in a folder of the test."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +19,7 @@ from ocmt_testing.agent_server.openclaw import installed_openclaw
 
 
 def prepare(root: Path) -> None:
-    """Build the image, and let containers' users traverse `root` to their own folders."""
+    """Build the image, and let containers' users enter `root` to reach their own folders."""
     build_image(installed_openclaw())
     for folder in list(root.parents)[:3]:
         folder.chmod(0o711)
@@ -39,7 +39,7 @@ def runtime_on(root: Path, *, relay_host: str | None = None, relay_port: int = 9
 async def docker_agents(
     root: Path, *, relay_host: str | None = None, relay_port: int = 9
 ) -> AsyncIterator[DockerRuntime]:
-    """A runtime with the agents' folders below `root`; removes all of it at the end."""
+    """A runtime with the agents' folders below `root`; removes the agents at the end."""
     prepare(root)
     runtime = runtime_on(root, relay_host=relay_host, relay_port=relay_port)
     try:
@@ -61,7 +61,7 @@ async def bridge_of(root: Path) -> str:
 
 @contextmanager
 def running_instead(*command: str) -> Iterator[None]:
-    """During the block, agents' containers run `command` in place of a gateway."""
+    """Make agents' containers run `command` instead of a gateway during the block."""
 
     def config(*given: Any, **named: Any) -> dict[str, Any]:
         return container_config(*given, **named) | {"Cmd": list(command)}

@@ -1,4 +1,4 @@
-"""A socket in front of the real Docker Engine that a test can cut, since the engine is shared."""
+"""A proxy of the real Docker Engine's socket, which a test can cut (the engine is shared)."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ _ENGINE = "/var/run/docker.sock"
 
 
 class EngineSocket:
-    """A context manager that forwards `path` to the engine, and on exit cuts every connection."""
+    """A context manager that forwards the socket `path` to the engine, and cuts it off on exit."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,7 +32,7 @@ class EngineSocket:
         self._path.unlink()
 
     async def asked_for(self, path: str) -> None:
-        """Wait until a request that contains `path` was forwarded."""
+        """Wait until a request that contains `path` has been forwarded."""
         async with self._heard:
             await self._heard.wait_for(lambda: path in self._asked)
 

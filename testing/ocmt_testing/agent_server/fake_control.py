@@ -1,18 +1,19 @@
 """`GatewayControl` in memory, with `FakeRuntime`: a gateway answers only while it runs.
 
-Suspension follows OpenClaw's contract: a lease closes the gateway to new work, `resume` with that
-lease opens it, and a gateway that has just booted has no lease.
+Suspension follows OpenClaw's contract: with a lease, the gateway accepts no new work; `resume` with
+that lease ends it; and a gateway that has just booted has no lease.
 """
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime
 
 from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable, Suspended
 from ocmt_agent.runtime.base import ContainerStatus, Endpoint
+from ocmt_common.agent_api import Job
 
 from ocmt_testing.agent_server.fake_runtime import ENDPOINT, FakeContainer, FakeRuntime
 
@@ -28,8 +29,14 @@ class FakeControl:
         self.busy: dict[str, Busy] = {}
         """User id → answer of `suspend` in place of a lease."""
         self.jobs: dict[str, datetime] = {}
+        """User id → when its next job is due."""
+        self.all_jobs: defaultdict[str, dict[str, Job]] = defaultdict(dict)
+        """User id → job id → a job that its gateway lists."""
+        self.jobs_run: list[tuple[str, str]] = []
+        self.heartbeats_wake: dict[str, bool] = {}
+        """User id → whether heartbeats counted when its next job was read."""
         self.runs: dict[str, int] = {}
-        """User id → its turns under way."""
+        """User id → number of turns in progress."""
         self.leases: dict[str, tuple[int, str]] = {}
         """Home → the number of the gateway's boot, and the lease that closes it."""
         self.keeps_lines = True
@@ -59,7 +66,7 @@ class FakeControl:
             raise self.faults[method].pop(0)
 
     async def _thawed(self, user_id: str) -> FakeContainer | None:
-        """Wait for a frozen gateway's thaw, up to the call's timeout."""
+        """The container, once it is thawed or after the call's timeout."""
         deadline = time.monotonic() + _GIVEN_UP_AFTER_S
         while True:
             container = self._runtime.containers.get(user_id)
@@ -93,9 +100,28 @@ class FakeControl:
         if self.closed(access.user_id):
             raise GatewayRefused("UNAVAILABLE", "suspended", retry_after_s=0.5)
 
-    async def next_job_at(self, access: GatewayAccess) -> datetime | None:
+    async def next_job_at(
+        self, access: GatewayAccess, *, heartbeats: bool = False
+    ) -> datetime | None:
         await self._called("next_job_at", access)
+        self.heartbeats_wake[access.user_id] = heartbeats
         return self.jobs.get(access.user_id)
+
+    async def list_jobs(self, access: GatewayAccess) -> list[Job]:
+        await self._called("list_jobs", access)
+        return list(self.all_jobs[access.user_id].values())
+
+    async def run_job(self, access: GatewayAccess, job_id: str) -> None:
+        await self._called("run_job", access)
+        self.jobs_run.append((access.user_id, job_id))
+
+    async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None:
+        await self._called("enable_job", access)
+        self.all_jobs[access.user_id][job_id].enabled = enabled
+
+    async def remove_job(self, access: GatewayAccess, job_id: str) -> None:
+        await self._called("remove_job", access)
+        del self.all_jobs[access.user_id][job_id]
 
     async def active_runs(self, access: GatewayAccess) -> int | None:
         await self._called("active_runs", access)

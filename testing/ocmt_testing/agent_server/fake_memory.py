@@ -1,4 +1,4 @@
-"""One agent's memory in a fake control group, and a driver that moves it."""
+"""An agent's memory in a fake control group, and a driver that reclaims it."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ class FakeMemory:
     def where(self) -> Whereabouts:
         leader = identify(os.getpid())
         assert leader is not None
-        # Empty, so that nothing is done to the test's own pages.
+        # Empty, so that the test's own pages are left alone.
         return Whereabouts(leader, self.folder, lambda: [])
 
     def host(self) -> HostMemory:

@@ -1,6 +1,7 @@
-"""A `Runtime` in memory, of which any call can be made to fail or to wait.
+"""A `Runtime` in memory, in which a test can make any call fail or wait.
 
-It keeps the protocol's contract (repeatable calls, `RuntimeFailed` without a container).
+It follows the protocol's contract: calls are idempotent, and raise `RuntimeFailed` without a
+container.
 """
 
 import asyncio
@@ -19,13 +20,14 @@ from ocmt_agent.runtime.base import (
     RuntimeUnavailable,
     Whereabouts,
 )
+from ocmt_common.agent_api import AgentModel
 from ocmt_common.openclaw import openclaw_version
 
 ENDPOINT = Endpoint("127.0.0.1", 9)
 
 
 class Gate:
-    """Blocks calls: `reached` is set when one waits, `open` lets all pass."""
+    """Blocks calls. `reached` is set when a call waits; `open` lets all continue."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -60,6 +62,10 @@ class FakeRuntime:
         self.containers: dict[str, FakeContainer] = {}
         self.tools_versions: dict[str, int] = {}
         """User id → the version in the gateway's configuration."""
+        self.models: dict[str, AgentModel] = {}
+        """The same of the model."""
+        self.heartbeats: dict[str, int | None] = {}
+        """User id → the minutes in the gateway's configuration."""
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         """Method → errors that its next calls raise, one each."""
@@ -114,19 +120,39 @@ class FakeRuntime:
     async def create(self, spec: AgentSpec) -> None:
         await self._called("create")
         existing = self.containers.get(spec.user_id)
-        if existing is None or replace(existing.spec, tools_version=spec.tools_version) != spec:
+        if existing is None or spec != replace(
+            existing.spec,
+            tools_version=spec.tools_version,
+            model=spec.model,
+            heartbeat_minutes=spec.heartbeat_minutes,
+        ):
             self.containers[spec.user_id] = FakeContainer(spec)
         self.tools_versions[spec.user_id] = spec.tools_version
+        self.heartbeats[spec.user_id] = spec.heartbeat_minutes
+        self.models[spec.user_id] = spec.model
 
     async def is_current(self, spec: AgentSpec) -> bool:
         await self._called("is_current")
         existing = self.containers.get(spec.user_id)
-        as_made = existing and replace(existing.spec, tools_version=spec.tools_version) == spec
+        as_made = existing and spec == replace(
+            existing.spec,
+            tools_version=spec.tools_version,
+            model=spec.model,
+            heartbeat_minutes=spec.heartbeat_minutes,
+        )
         return bool(as_made) and self.started_openclaw.get(spec.user_id) == self.openclaw
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._called("set_tools_version")
         self.tools_versions[user_id] = version
+
+    async def set_model(self, user_id: str, model: AgentModel) -> None:
+        await self._called("set_model")
+        self.models[user_id] = model
+
+    async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
+        await self._called("set_heartbeat")
+        self.heartbeats[user_id] = minutes
 
     async def start(self, user_id: str) -> Endpoint:
         await self._called("start")
@@ -219,7 +245,7 @@ class FakeRuntime:
         return gate
 
     def die(self, user_id: str, *, exit_code: int = 137, oom_killed: bool = False) -> None:
-        """End a container like a crash, with its event."""
+        """End a container as a crash does, with an event."""
         container = self.containers[user_id]
         container.status = ContainerStatus.EXITED
         container.exit_code = exit_code
@@ -227,5 +253,5 @@ class FakeRuntime:
         self._events.put_nowait(RuntimeEvent(user_id, "die"))
 
     def end_reports(self) -> None:
-        """End the event stream, like an engine's restart."""
+        """End the event stream, as an engine's restart does."""
         self._events.put_nowait(None)

@@ -26,7 +26,7 @@ REPLY = ("Hello", " from", " the", " model.")
 
 
 class GatewayDouble:
-    """Records its calls; `drop` ends it like a crash, `stop` like a shutdown."""
+    """Records its calls. `drop` ends it like a crash, `stop` like a shutdown."""
 
     def __init__(self, *, token: str, auto_pair: bool = False) -> None:
         self.token = token
@@ -141,7 +141,7 @@ class GatewayDouble:
     # The conversation
 
     def send(self, run_id: str, text: str) -> Frame:
-        """Start a run, which continues without listeners. Each id runs once."""
+        """Start a run, which continues even without clients. Each id runs only once."""
         if run_id in self.runs:
             ended = self.runs[run_id].done()
             return {"runId": run_id, "status": "ok" if ended else "in_flight"}
@@ -176,7 +176,7 @@ class GatewayDouble:
         await self.broadcast("chat", about | payload)
 
     async def stop(self) -> None:
-        """Shut down like OpenClaw: an event, then close code 1012 on every socket."""
+        """Shut down like OpenClaw: send an event, then close every socket with code 1012."""
         await self.broadcast("shutdown", {"reason": "gateway stopping"})
         for socket in list(self.sockets):
             await socket.close(code=1012, message=b"service restart")
@@ -254,7 +254,7 @@ class _Client:
         return self._stranger(params, nonce, at_ms)
 
     def _stranger(self, params: Frame, nonce: str, at_ms: int) -> Frame | None:
-        """The error for a client whose device or token is not accepted, if any."""
+        """The error for a client whose device or token is rejected; `None` if they are accepted."""
         device, token = params["device"], params["auth"].get("token")
         if device["nonce"] != nonce:
             return _invalid("device nonce mismatch", code="DEVICE_AUTH_NONCE_MISMATCH")

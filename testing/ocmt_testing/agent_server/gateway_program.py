@@ -1,6 +1,7 @@
 """The gateway's double as a program, for tests of processes.
 
-Started like OpenClaw: `… gateway --bind loopback --port PORT`, with the token in the environment.
+It is started like OpenClaw: `… gateway --bind loopback --port PORT`, with the token in the
+environment.
 """
 
 import os
@@ -13,7 +14,7 @@ from ocmt_testing.agent_server.gateway_double import GatewayDouble
 
 
 def stand_in_for_node(folder: Path) -> Path:
-    """Write a NODE_BINARY that runs the double into `folder`, which serves as OPENCLAW_DIR."""
+    """Write a NODE_BINARY that runs the double. `folder` also serves as OPENCLAW_DIR."""
     entry = folder / "node_modules" / "openclaw" / "openclaw.mjs"
     entry.parent.mkdir(parents=True)
     entry.touch()

@@ -37,7 +37,7 @@ AGENT_TOKEN = "agent-token-of-at-least-16"
 
 @dataclass
 class Room:
-    """The host's memory, set by a test; without figures everything fits."""
+    """The host's memory, set by a test; with `None`, everything fits."""
 
     figures: HostFigures | None
 
@@ -67,7 +67,7 @@ class Host:
         return (await self.parts.provisioning.provision(request))[0]
 
     def state(self, user_id: str = "ada") -> HibernationState:
-        """The agent's state, read anew: mypy keeps a narrowed `agent.state` across an await."""
+        """The agent's current state; mypy would keep a narrowed `agent.state` across an await."""
         return self.parts.registry.get(user_id).state
 
     def paused_memory(self, user_id: str = "ada") -> PausedMemory | None:
@@ -90,7 +90,7 @@ class Host:
         return keeper.ready()
 
     async def fall_asleep(self, user_id: str = "ada") -> Agent:
-        """Let an agent idle until it is paused, in two sweeps (the first one samples its CPU)."""
+        """Advance the clock and sweep twice (first to sample the CPU): an idle agent is paused."""
         self.clock.advance(minutes=30)
         await self.sweep()
         self.clock.advance(minutes=1)
@@ -123,7 +123,7 @@ async def open_host(
     tool_containers: ToolContainers | None = None,
     **values: str,
 ) -> AsyncIterator[Host]:
-    """A server on `data_dir`. To restart it, open it again with the same fakes."""
+    """Run a server on `data_dir`. To restart it, open it again with the same fakes."""
     runtime = runtime or FakeRuntime()
     gateway = gateway or FakeControl(runtime)
     clock = clock or FakeClock()

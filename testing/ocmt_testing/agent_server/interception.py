@@ -1,4 +1,4 @@
-"""Makes the nth call to the runtime or a gateway hang for ever, or fail.
+"""Makes the nth call to the runtime or a gateway hang forever or fail.
 
 The call is intercepted before or after its effect, since a request or its answer can be lost.
 """

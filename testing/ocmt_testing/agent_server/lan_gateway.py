@@ -1,6 +1,6 @@
 """The real OpenClaw at a LAN address, since it is less strict over loopback.
 
-Over loopback it accepts a connection with the right token; from any other address, even the
+Over loopback it accepts any connection with the right token; from any other address, even the
 machine's own, it requires a paired device. Its model is a double with a fixed answer.
 """
 
@@ -26,7 +26,7 @@ _BOOT_S = 300
 
 
 def own_address() -> str:
-    """An address of this machine that is not loopback, found without sending."""
+    """A non-loopback address of this machine, found without sending a packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])

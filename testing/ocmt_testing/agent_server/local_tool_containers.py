@@ -104,7 +104,7 @@ class _LocalProcess:
         await asyncio.gather(self._pumps, return_exceptions=True)
         if not ended_itself and self._process.returncode is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        # asyncio notices the end once the pipes are read empty.
+        # asyncio detects the process's end only once the pipes are read to their end.
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             while await stream.read(_PIECE):

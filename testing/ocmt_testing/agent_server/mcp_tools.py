@@ -1,7 +1,7 @@
-"""A stateless MCP server over Streamable HTTP, whose tools a test adds and removes.
+"""A stateless MCP server over Streamable HTTP, to which a test adds tools.
 
-Each tool answers `NAME was called`. Without sessions and without a stream for notifications, like
-OCMT's own.
+Each tool answers `NAME was called`. Like OCMT's own, it has no sessions and no stream for
+notifications.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ class McpTools:
         self._listing = asyncio.Condition()
 
     async def listed_at(self, query: str) -> None:
-        """Return once the tools were listed at the address with this query."""
+        """Wait until the tools have been listed with this query string."""
         async with self._listing:
             await self._listing.wait_for(lambda: query in self.listed)
 

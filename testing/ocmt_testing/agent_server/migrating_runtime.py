@@ -1,6 +1,6 @@
-"""A `Runtime` in memory whose OpenClaw migrates state forward, like the real one.
+"""A `Runtime` in memory whose OpenClaw migrates state, like the real one.
 
-An agent's state is two files, with the OpenClaw version that wrote them and the user's last
+An agent's state is two files, each with the OpenClaw version that wrote it and the user's last
 message.
 """
 
@@ -26,7 +26,10 @@ def write_state(folder: Path, *, version: str, said: str) -> None:
 
 
 def read_state(folder: Path) -> tuple[str, str]:
-    """The OpenClaw version that last wrote it, and the last message. Raises `SpoiledState`."""
+    """`(version, message)` of a state: what wrote it last, and the last message.
+
+    Raises `SpoiledState`.
+    """
     try:
         found = {tuple(json.loads((folder / name).read_text())) for name in _FILES}
     except FileNotFoundError as error:

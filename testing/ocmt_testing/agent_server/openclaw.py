@@ -1,4 +1,4 @@
-"""The real OpenClaw for tests, installed once into the checkout's data folder."""
+"""The real OpenClaw, for tests, installed once into the checkout's data folder."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
 """A compressed day of real agents: the sleep policy has a fake clock, the gateways the real one.
 
-The fake clock runs at the real pace and is advanced over hours in which nothing is due. A gateway
-runs its jobs by the real clock, so each job has a time on both clocks, and `Day.meet` advances the
-fake clock until both times coincide. The policy gets the gateways' jobs in the day's time, without
-OpenClaw's own jobs (its nightly dreaming).
+The fake clock runs at the real pace and skips hours in which nothing is due. A gateway runs its
+jobs by the real clock, so each job has a time on both clocks, and `Day.meet` advances the fake
+clock until both coincide. The policy gets the gateways' jobs in the day's time, without OpenClaw's
+own (its nightly dreaming).
 """
 
 import asyncio
@@ -89,8 +89,8 @@ class Day:
     async def pass_until(self, when: datetime) -> None:
         """Advance the time, a few minutes at a time, with a sweep after each.
 
-        Gateways need real time, so before more is skipped, all agents that can sleep, or sleep
-        deeper, must do so.
+        Gateways need real time, so all agents that may sleep, or sleep deeper, must do so before
+        more time is skipped.
         """
         while (left := when - self._clock.now()) > timedelta():
             self._clock.leave_out(min(left, LEFT_OUT_AT_ONCE))

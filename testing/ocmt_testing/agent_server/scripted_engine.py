@@ -1,7 +1,7 @@
-"""A Docker Engine with one container and a range of API versions set by the test.
+"""A Docker Engine with one container, whose range of API versions is set by the test.
 
-A double of engines that this machine lacks: older, newer and busy ones. Its errors have the real
-engine's texts.
+It stands in for engines that this machine lacks: older, newer and busy ones. Its errors have the
+real engine's texts.
 """
 
 import json

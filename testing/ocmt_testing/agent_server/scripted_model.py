@@ -17,7 +17,7 @@ from aiohttp import web
 
 _ORDER = re.compile(r"(say|recite|run|use): (.*)")
 _BEAT_S = 0.25
-# Longer commands run in the background until their result is requested.
+# Commands that take longer run in the background until their result is requested.
 _LONGEST_YIELD_MS = 120_000
 _LONGEST_POLL_MS = 30_000
 _IN_BACKGROUND = re.compile(r"still running \(session ([^,]+),")
@@ -39,7 +39,7 @@ class ScriptedModel:
         return answer
 
     async def _deltas(self, messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-        # After the user's message, the gateway may add messages of its own with the user's role.
+        # The gateway may add its own messages with the user's role after the user's message.
         asked = [n for n, message in enumerate(messages) if message["role"] == "user"]
         orders = [(n, _ORDER.search(_text(messages[n]))) for n in asked]
         last, found = next((one for one in reversed(orders) if one[1]), (0, None))
@@ -59,7 +59,7 @@ class ScriptedModel:
                 yield {"role": "assistant", "content": f"It told: {results[-1]}"}
             case "use":
                 name, _, arguments = what.partition(" ")
-                # OpenClaw shows the model a search in place of the tools themselves.
+                # OpenClaw offers the model a search instead of the tools themselves.
                 given = {"id": f"ocmt__{name}", "args": json.loads(arguments or "{}")}
                 yield _call("tool_call", given, number=1)
             case "recite":
@@ -85,7 +85,7 @@ def _call(tool: str, arguments: dict[str, Any], *, number: int) -> dict[str, Any
 async def scripted_model(
     host: str, *, mcp: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
 ) -> AsyncIterator[tuple[ScriptedModel, int]]:
-    """Serve a model, and `mcp`, at `host` in place of the relay; yields the model and its port."""
+    """Serve a model, and `mcp`, at `host` instead of the relay. Yields the model and its port."""
     model = ScriptedModel()
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/llm/v1/chat/completions", model.complete)

@@ -35,7 +35,7 @@ async def serving(
             **options,
         )
     )
-    # The socket is listening already, so early requests wait.
+    # The socket is already listening, so early requests wait.
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield Endpoint("127.0.0.1", listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Swap for a test: a temporary swap file, else the machine's swap."""
+"""Swap for a test: a temporary swap file, or else the machine's swap."""
 
 import shutil
 import subprocess
@@ -14,9 +14,9 @@ _ENOUGH = 2 << 30
 
 @contextmanager
 def some_swap(folder: Path) -> Iterator[None]:
-    """Have swap during the block; skip the test if the machine has none and none can be added.
+    """Ensure that there is swap during the block; skip the test if there cannot be any.
 
-    A file is preferred, since the machine's swap may be turned off during the test.
+    A swap file is preferred, since the machine's swap may be turned off during the test.
     """
     file = folder / "swap"
     if not _made(file):
@@ -47,7 +47,7 @@ def _made(file: Path) -> bool:
 
 
 def _above_all_others() -> str:
-    """A priority above the machine's swap areas and other tests'."""
+    """A priority above those of the machine's and other tests' swap areas."""
     areas = Path("/proc/swaps").read_text().splitlines()[1:]
     return str(min(1 + max([0, *(int(area.split()[-1]) for area in areas)]), 32767))
 

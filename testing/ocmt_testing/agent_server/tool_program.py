@@ -1,6 +1,7 @@
-"""A tool server on stdio that does what its tools are called, standard library only.
+"""A tool server on stdio whose tools do what their names say. Standard library only.
 
-`python tool_program.py [AT-START]`: begins with `exit`, `silent`, `garbage` or `refuse`.
+`python tool_program.py [AT-START]`: AT-START is what it does first: `exit`, `silent`, `garbage` or
+`refuse`.
 """
 
 import json

@@ -1,6 +1,6 @@
 """MCP's conformance suite, pinned in `package.json` and `package-lock.json` beside this file.
 
-Raise it with `npm install --package-lock-only --omit-lockfile-registry-resolved
+Update it with `npm install --package-lock-only --omit-lockfile-registry-resolved
 @modelcontextprotocol/conformance@VERSION` in this folder.
 """
 
@@ -44,7 +44,7 @@ def installed_suite() -> Path:
 
 
 async def failed_scenarios(url: str, revision: str) -> tuple[set[str], set[str]]:
-    """The required scenarios of a revision that a server fails, and those that it passes."""
+    """`(failed, passed)` required scenarios of a revision for the server at `url`."""
     suite = await asyncio.to_thread(installed_suite)
     process = await asyncio.create_subprocess_exec(
         node_binary(), suite, "server", "--url", url, "--requirements", revision,

@@ -1,1 +1,1 @@
-"""Three sshd processes as hosts, and load to run during a deploy."""
+"""Hosts for tests of deploys, and load to run during a deploy."""

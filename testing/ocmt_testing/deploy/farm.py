@@ -149,7 +149,7 @@ class Farm:
 def farm() -> Iterator[Farm]:
     """Three machines named after their roles, with `.env` files."""
     require("sshd", "rsync", "root")
-    # Unix sockets below it: the path must be short.
+    # The path must be short, since there are Unix sockets below it.
     folder = Path(tempfile.mkdtemp(prefix="ocmt-f-"))
     Path("/run/sshd").mkdir(exist_ok=True)
     port, agent_port, relay_port, *ssh = free_ports(6)
@@ -196,7 +196,7 @@ def farm() -> Iterator[Farm]:
 
 
 def processes_below(folder: Path) -> list[int]:
-    """Processes that have the folder on their command line."""
+    """Pids of processes with the folder in their command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -210,7 +210,7 @@ def processes_below(folder: Path) -> list[int]:
 
 
 def end_processes_below(folder: Path) -> None:
-    """SIGKILL the processes below a folder that is removed next: they need no clean shutdown."""
+    """SIGKILL the processes below a folder that is about to be removed."""
     until = time.monotonic() + 10
     while (found := processes_below(folder)) and time.monotonic() < until:
         for pid in found:
@@ -220,10 +220,10 @@ def end_processes_below(folder: Path) -> None:
 
 
 def deployer(made: Farm, *roles: Role, report: Report = lambda text: None) -> Deployer:
-    """A deployer of all components, or of those named."""
+    """A deployer of all components or of `roles`."""
     return Deployer(load_inventory(made.inventory), roles or ORDER, report)
 
 
 def roll_back(made: Farm, *roles: Role) -> None:
-    """Roll back all components, or those named, without a tag."""
+    """Roll back all components, or `roles`, without a tag."""
     rollback(deployer(made, *roles), to=None, why="", tag=lambda role, release, why: None)

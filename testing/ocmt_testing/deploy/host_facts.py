@@ -1,4 +1,4 @@
-"""What setup finds on a host on which nothing is set up yet."""
+"""The facts of a host on which nothing is set up yet."""
 
 from ocmt_cli.setup.facts import HostFacts
 

@@ -1,4 +1,4 @@
-"""Load during a replacement of servers: requests, chats, model calls."""
+"""Load while servers are replaced: requests, chats, model calls."""
 
 import json
 import ssl
@@ -19,7 +19,7 @@ from ocmt_testing.deploy.farm import Farm
 
 _SERVICE_RESTART = 1012
 _ANSWER_S = 60
-# Never used. Else each new client reads the machine's certificates, which takes all of a core.
+# Not used, but saves each new client from loading the system's certificates, which is slow.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -43,7 +43,7 @@ class _Threads:
 
 
 class Load(_Threads):
-    """Requests the servers' health continuously, on kept and on new connections."""
+    """Requests the servers' health continuously, over kept and new connections."""
 
     def __init__(self, *urls: str) -> None:
         self.versions: set[str] = set()
@@ -75,12 +75,12 @@ class Load(_Threads):
                 self.versions.add(answer.json().get("version", ""))
                 if answer.status_code != 200 and not _waits_for_its_database(answer):
                     self.failures.append(f"{url}: {answer.status_code} {answer.text}")
-                # Some hundred a second in all would leave the machine no time for the deploy.
+                # A few hundred requests a second would leave the machine no time for the deploy.
                 self._stopping.wait(0.03)
 
 
 def _waits_for_its_database(answer: httpx2.Response) -> bool:
-    """Whether the server is unhealthy only for a slow database, which a busy machine may have."""
+    """Whether the server is unhealthy only because its database is slow, as on a busy machine."""
     detail = answer.json().get("checks", {}).get("database", {}).get("detail") or ""
     return answer.status_code == 503 and "did not answer within" in detail
 
@@ -91,7 +91,7 @@ class Person:
     def __init__(
         self, farm: Farm, *, port: int = 0, python: Path | None = None, env_file: Path | None = None
     ) -> None:
-        """`port`, `python` and `env_file`: of a management server other than the farm's."""
+        """`port`, `python` and `env_file` are for a management server other than the farm's."""
         self.farm = farm
         self.origin = f"http://127.0.0.1:{port or farm.port}"
         place = farm.component("mgmt")
@@ -136,10 +136,10 @@ class Person:
 class Chats(_Threads):
     """Tabs of one user that send the next message after each answer.
 
-    On close code 1012, each does as the page does: it reconnects, repeats unanswered messages with
-    the same id, and looks for the answer in the history, since that id may have been answered
-    meanwhile. A message that was accepted and then failed is sent as a new one. Any other end of a
-    socket, and any error without `retry`, is a failure.
+    On close code 1012, each behaves like the page: it reconnects, repeats unanswered messages with
+    the same id, and looks for the answer in the history, since the message may have been answered
+    meanwhile. A message that was accepted but failed is sent as a new one. Any other end of a
+    socket and any error without `retry` is a failure.
     """
 
     def __init__(self, person: Person, count: int = 4) -> None:

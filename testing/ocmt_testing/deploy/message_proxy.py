@@ -1,7 +1,7 @@
-"""An `ssh` that runs commands on this machine, and disturbs the conversation at a chosen message.
+"""An `ssh` that runs commands on this machine, and disturbs the connection at a chosen message.
 
-Put first on the path, it stands between the real transport and the real program of a host. Messages
-are the lines that a host is sent after its program, counted over all hosts of the command.
+Put first on PATH, it is between the real transport and the real program of a host. Messages are the
+lines that are sent to a host after its program, counted over all hosts of the command.
 """
 
 import os
@@ -80,10 +80,11 @@ sys.exit(child.wait())
 
 
 class MessageProxy:
-    """Disturbs a host's conversation.
+    """Disturbs a host's connection.
 
-    `cut` it before a message is passed on, `stall` after that, `lose` the answer, pass on `half` of
-    it, `print` before it, or `refuse` the sign-in as a cloud's image does for root.
+    It can `cut` the connection before a message is passed on, `stall` after that, `lose` the
+    answer, pass on `half` of it, `print` text before it, or `refuse` the sign-in, as clouds' images
+    do for root.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,6 +106,6 @@ class MessageProxy:
                 file.unlink()
 
     def messages(self, port: int) -> int:
-        """The messages that the host at this port was sent since it was last calm."""
+        """The number of messages sent to the host at this port since `calm`."""
         file = self._folder / f"count.{port}"
         return len(file.read_text()) if file.exists() else 0

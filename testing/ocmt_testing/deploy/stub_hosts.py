@@ -1,7 +1,7 @@
-"""Hosts for deploys in memory: the real steps on real folders, with servers that are only noted.
+"""Hosts for deploys in memory: the real steps on real folders, without processes.
 
-Everything up to the host's own steps is real except ssh, rsync, git and the processes. A fuse cuts
-the deployer and the step off at any effect, as a power cut or a killed process does.
+Everything is real except ssh, rsync, git and the servers' processes, which are only recorded. A
+fuse ends the deployer and the step at any effect, like a power cut or a killed process.
 """
 
 import json
@@ -39,7 +39,7 @@ def stub_world(hosts: Mapping[str, tuple[Role, ...]]) -> Iterator["World"]:
 
 
 class Cut(BaseException):
-    """The fuse has burnt: whatever runs ends here."""
+    """The fuse has blown, which ends the deployer and the step."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Processes:
 
 
 class StubSupervisor:
-    """Notes what a supervisor would start and stop. A release serves if it is the current one."""
+    """Records what a supervisor would start and stop. A release serves if it is current."""
 
     def __init__(self, world: "World", component: Component) -> None:
         self._world = world
@@ -117,13 +117,13 @@ class StubSupervisor:
 
 @dataclass(frozen=True, slots=True)
 class StubSource(Source):
-    """A commit with a content for each component, after the commit `before`."""
+    """A commit with a content for each component."""
 
     contents: tuple[tuple[Role, str], ...] = ()
     migrations: tuple[str, ...] = ("0001",)
-    """Management's; those that end with c contract."""
+    """Management's migrations; those with a name that ends in c contract."""
     later: tuple[str, ...] = ()
-    """The commits that contain it."""
+    """The commits that contain this one."""
 
     def content(self, role: Role) -> str:
         return dict(self.contents)[role]
@@ -139,7 +139,7 @@ class StubSource(Source):
 
 
 class _StubHost:
-    """Copies folders, and nothing else."""
+    """A host that only copies folders."""
 
     def __init__(self, world: "World", name: str) -> None:
         self.name = name
@@ -155,7 +155,7 @@ class _StubHost:
 
 
 class StubSession:
-    """A session whose steps run here. A lost host fails each step; a cut one, from the cut on."""
+    """A session that runs steps here; on a lost host each fails, on a cut one all after the cut."""
 
     def __init__(self, world: "World", entry: HostEntry) -> None:
         self.host = _StubHost(world, entry.name)
@@ -177,7 +177,7 @@ class StubSession:
         if changes:
             self._world.effect()  # the request may be lost
         try:
-            # Through JSON, as between machines.
+            # Through JSON, like between machines.
             value = json.loads(json.dumps(server._answer(request, self._locks)))
         except StepFailed as failure:
             raise HostFailed(self.entry.name, f"{role}: {step}", str(failure)) from failure
@@ -205,7 +205,7 @@ class StubDeployer(Deployer):
         yield {name: StubSession(self.world, self.inventory.host(name)) for name in names}
 
     def each_that_answers(self, ask: Any) -> Any:
-        """One after the other: the fuse counts."""
+        """Call `ask` for one target after the other, so that the fuse's count is deterministic."""
         answers, failures = {}, {}
         for role, name in self.targets():
             try:
@@ -216,7 +216,7 @@ class StubDeployer(Deployer):
 
 
 class World:
-    """The hosts, what is deployed to them, and the fuse."""
+    """The hosts, their deployed releases, and the fuse."""
 
     def __init__(self, folder: Path, hosts: Mapping[str, tuple[Role, ...]]) -> None:
         self.folder = folder
@@ -246,7 +246,7 @@ class World:
                 env.write_text("A=1\n")
 
     def effect(self) -> None:
-        """Something is about to change."""
+        """Called before each effect. Raises `Cut` if the fuse has blown."""
         if self.fuse is not None:
             if self.fuse == 0:
                 raise Cut
@@ -275,7 +275,7 @@ class World:
         return str(self.component(role, host).meta(serving[0]).get("content"))
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Put the stubs in place of processes, git and builds."""
+        """Replace processes, git and builds with the stubs."""
         built = self.folder / "built"
         built.mkdir()
         (built / "manifest.json").write_text("{}")

@@ -1,1 +1,1 @@
-"""Doubles of the management server's surroundings, on real loopback sockets."""
+"""Doubles of the systems around the management server, on real loopback sockets."""

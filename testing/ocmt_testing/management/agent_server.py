@@ -1,6 +1,6 @@
 """An agent server with gateways that a test controls.
 
-It has the parts that management uses. `integration/chat/test_real_conversation.py` runs the same
+It has the routes that management uses. `integration/chat/test_real_conversation.py` runs the same
 conversation on it and on a real agent server with a real gateway, and compares them.
 """
 
@@ -32,14 +32,14 @@ _MAX_MESSAGE_BYTES = 128 * 1024
 
 
 class FakeGateway:
-    """One user's OpenClaw: a transcript, runs with the test's text, and sockets."""
+    """One user's OpenClaw: a transcript, runs whose text the test sets, and sockets."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.queues = False
-        """Whether a message that arrives during a run waits for its turn, as in OpenClaw."""
+        """Whether a message that arrives during a run waits, as in OpenClaw."""
         self.pending: list[dict[str, Any]] = []
-        """Messages that wait, or never got their turn; oldest first."""
+        """Messages that wait or never had their turn, oldest first."""
         self.files: dict[str, tuple[str, bytes]] = {}
         """Id → type and bytes of the files that the agent sent in the main session."""
         self.runs: dict[str, str] = {}
@@ -48,15 +48,15 @@ class FakeGateway:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.requests: asyncio.Queue[str] = asyncio.Queue()
         self._joined: list[str] = []
-        """Runs to be ended after the answer, since their messages wait."""
+        """Runs to end after the answer, since their messages wait."""
         self.refusals: list[dict[str, Any]] = []
-        """Errors to answer the next requests with."""
+        """Errors with which to answer the next requests."""
         self.garbled: dict[str, str] = {}
         """Method → text of the answer after `"id":…,`, up to the closing brace."""
         self.hello = '"ok":true,"payload":{"type":"hello-ok"}'
 
     async def blurt(self, text: str) -> None:
-        """Send `text`, which need not be a valid frame, on every socket."""
+        """Send `text` on every socket; it need not be a valid frame."""
         for socket in list(self.sockets):
             await socket.send_text(text)
 
@@ -68,11 +68,11 @@ class FakeGateway:
         )
 
     async def call_tool(self, run_id: str) -> None:
-        """Store the run's text so far, as OpenClaw does before it calls a tool."""
+        """Store the run's text so far, as OpenClaw does before a tool call."""
         await self.row(self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"})
 
     async def finish(self, run_id: str, *, files: Sequence[dict[str, Any]] = ()) -> None:
-        """End the run. Its files come into the history afterwards, and are in no event."""
+        """End the run. Its files are added to the history afterwards, and are in no event."""
         text = self.runs.pop(run_id)
         await self.row(self._row_of(run_id, text))
         await self._chat(run_id, state="final", message=self._assistant(text))
@@ -83,7 +83,7 @@ class FakeGateway:
                 await self._event(socket, "sessions.changed", changed)
 
     async def take_up(self, message_id: str) -> str:
-        """Begin the turn of a message that waits; returns its run, which has an id of its own."""
+        """Begin the turn of a waiting message. Returns the id of its run, which is a new one."""
         [item] = [item for item in self.pending if item["runId"] == message_id]
         self.pending.remove(item)
         run_id = f"turn-of-{message_id}"
@@ -109,7 +109,7 @@ class FakeGateway:
             await self._event(socket, "session.message", payload)
 
     async def crash(self) -> None:
-        """Kill the gateway: drop its runs, and abort its sockets."""
+        """End the gateway like a crash: drop its runs and close its sockets."""
         self.runs.clear()
         self._end_waiting("interrupted")
         await self.drop()
@@ -281,12 +281,14 @@ class FakeAgentServer:
         """Answers to the next versions of tools."""
         self.tools_version_held: asyncio.Event | None = None
         """If set, versions of tools wait for it."""
+        self.model_refusals: list[Refusal] = []
+        """Answers to the next models; each agent's is in its container."""
         self.tool_servers: dict[tuple[str, str], dict[str, Any]] = {}
         """`(user id, server id)` → the definition."""
         self.tool_server_refusals: list[Refusal] = []
         """Answers to the next definitions."""
         self.tool_server_url = ""
-        """Where requests to tool servers go instead of to a container."""
+        """The address for requests to tool servers, instead of a container."""
         self.tokens: set[str | None] = set()
         self.request_ids: list[str | None] = []
         self.containers: dict[str, dict[str, Any]] = {}
@@ -317,6 +319,7 @@ class FakeAgentServer:
                 Route(
                     "/api/containers/{user_id}/tools-version", self._tools_version, methods=["PUT"]
                 ),
+                Route("/api/containers/{user_id}/model", self._model, methods=["PUT"]),
                 Route(
                     "/api/containers/{user_id}/proxy/api/chat/media/outgoing/{key}/{file_id}/full",
                     self._file,
@@ -328,12 +331,13 @@ class FakeAgentServer:
     def move(
         self, user_id: str, state: str, *, failure: str | None = None, warning: str | None = None
     ) -> None:
-        """Set the agent's state, and send it to all subscribers."""
+        """Set the agent's state, and send an event to all subscribers."""
         known = self.containers.get(user_id, {})
         before = known.get("hibernationState")
         self.containers[user_id] = _container(user_id, state, failure) | {
             "warning": warning,
             "disabled": known.get("disabled", False),
+            "model": known.get("model", {}),
         }
         event = {
             "userId": user_id,
@@ -437,6 +441,17 @@ class FakeAgentServer:
         if user_id not in self.containers:
             return _problem(404, "no-such-agent", "This user has no agent here.")
         self.tools_versions.append((user_id, (await request.json())["version"]))
+        return Response(status_code=204)
+
+    async def _model(self, request: Request) -> Response:
+        user_id = request.path_params["user_id"]
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        if self.model_refusals:
+            return _problem(*self.model_refusals.pop(0))
+        if user_id not in self.containers:
+            return _problem(404, "no-such-agent", "This user has no agent here.")
+        self.containers[user_id]["model"] = await request.json()
         return Response(status_code=204)
 
     async def _tool_server(self, request: Request) -> Response:
@@ -548,6 +563,7 @@ def _container(user_id: str, state: str, failure: str | None) -> dict[str, Any]:
         "awakeBecause": [],
         "failure": failure,
         "disabled": False,
+        "model": {},
     }
 
 

@@ -1,7 +1,7 @@
-"""Stands between a client that cannot send a token and `/mcp`, as an agent's relay does.
+"""A proxy for `/mcp` that adds the agent token, for a client that cannot send one.
 
-For the conformance suite, whose tools have fixed names, it can also take a server's prefix off the
-names of the aggregate.
+For the conformance suite, whose tools have fixed names, it can also remove a server's prefix from
+the aggregate's names.
 """
 
 import json
@@ -15,7 +15,7 @@ _OWN = {b"authorization", b"host", b"content-length", b"connection", b"transfer-
 
 
 def with_agent_token(url: str, token: str, *, prefix: str = "") -> ASGIApp:
-    """Every request goes to `url` with the token; `prefix` is taken off the names in lists."""
+    """An application that forwards to `url` with the token and cuts `prefix` off listed names."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

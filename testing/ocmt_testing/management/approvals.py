@@ -1,4 +1,4 @@
-"""Approvals on a real database, in server processes that can be killed at any of their steps."""
+"""Approvals on a real database, with simulated server processes that can be killed at any step."""
 
 import asyncio
 from collections import defaultdict
@@ -35,11 +35,11 @@ RESULT = b'{"content":[{"type":"text","text":"sent to bob"}]}'
 
 
 class Killed(BaseException):
-    """The process is killed here."""
+    """Raised where a process is killed."""
 
 
 class Killing:
-    """Counts a process's steps; from the chosen one on, none happens any more."""
+    """Counts a process's steps. The chosen one and all later ones raise `Killed`."""
 
     def __init__(self, at: int | None) -> None:
         self.steps = 0
@@ -55,7 +55,7 @@ class Killing:
 
 
 class KillableDatabase(Database):
-    """Killed before a transaction, before its commit, or after it."""
+    """A database that calls `killing.step` before each transaction and around its commit."""
 
     killing = Killing(None)
 
@@ -75,7 +75,7 @@ class KillableDatabase(Database):
 
 
 class Policy:
-    """The rules as a test sets them, by tool."""
+    """Rules by tool, set by the test."""
 
     def __init__(self) -> None:
         self.standings: defaultdict[str, Standing] = defaultdict(
@@ -107,11 +107,11 @@ class Policy:
 
 
 class Transcript:
-    """What one agent's conversation has, outside of any server process."""
+    """One agent's conversation, which outlives server processes."""
 
     def __init__(self) -> None:
         self.messages: dict[str, str] = {}
-        """By the key that they were sent with."""
+        """Idempotency key → message."""
         self.dies_at_send: list[str] = []
         """What the gateway does at the next messages: it dies `before` or `after` it has them in
         its transcript, or with them in its queue (`queued`)."""
@@ -125,7 +125,7 @@ class Transcript:
         if death == "queued":
             self.interrupted.append(key)
         elif death != "before":
-            # A restarted gateway has forgotten its keys, so the message would come twice.
+            # A restarted gateway has forgotten its keys, so the message would arrive twice.
             assert key not in self.messages
             self.messages[key] = message
         if death is not None:
@@ -141,7 +141,7 @@ class Transcript:
 
 
 class World:
-    """What outlives the processes: database, clock, tool server, agents, mailboxes."""
+    """What outlives the processes: the database, clock, tool server, agents and mailboxes."""
 
     def __init__(self, settings: ManagementSettings) -> None:
         self.settings = settings
@@ -149,7 +149,7 @@ class World:
         self.keys = KeyRing(settings.vault_keys)
         self.policy = Policy()
         self.ran: list[ToolCall] = []
-        """What reached the tool server."""
+        """The calls that reached the tool server."""
         self.result = RESULT
         self.during_a_call: Callable[[], Awaitable[None]] | None = None
         self.transcripts: defaultdict[str, Transcript] = defaultdict(Transcript)
@@ -202,7 +202,7 @@ class World:
             return list(rows)
 
     async def settle(self, *, mail: bool = False) -> None:
-        """What a process that is not killed makes of what is there, in the next ten minutes."""
+        """Run a process that is not killed for the next ten minutes of the clock."""
         for other in self.processes:
             if not other.killing.dead:
                 await other.idle()
@@ -214,7 +214,7 @@ class World:
                 next_at = await session.scalar(
                     select(func.min(ToolApproval.next_at)).where(ToolApproval.next_at < end)
                 )
-            # At least a second later: what cannot be done now stays due.
+            # At least a second, since what cannot be done now stays due.
             self.now = max(self.now + timedelta(seconds=1), next_at or end)
 
     async def close_processes(self) -> None:
@@ -241,7 +241,7 @@ class _Calls:
 
 
 class GatewayDouble:
-    """A connection to an agent's gateway, of one process."""
+    """A process's connection to an agent's gateway."""
 
     def __init__(self, world: World, killing: Killing, user_id: str) -> None:
         self._world = world
@@ -286,7 +286,7 @@ class _Mailer:
 
 
 class Process:
-    """One server process."""
+    """A simulated server process."""
 
     def __init__(self, world: World, killing: Killing, *, mail: bool) -> None:
         self.killing = killing
@@ -311,11 +311,11 @@ class Process:
         self._tasks: list[asyncio.Task[Any]] = []
 
     def hold(self, call: ToolCall) -> asyncio.Task[bytes]:
-        """The agent calls, and waits for the result."""
+        """Start a call of the agent, which waits for the result."""
         return self._task(self.approvals.hold(call, rules_version=1, account_version=1))
 
     async def gives_up(self, call: ToolCall) -> bytes:
-        """The agent calls, and nobody decides in time."""
+        """Make a call that is not decided in time."""
         self.approvals._hold_s = 0
         try:
             return await self.hold(call)
@@ -323,7 +323,7 @@ class Process:
             self.approvals._hold_s = 20
 
     async def waiting(self, user_id: str) -> ApprovalView:
-        """What the person sees once the call waits."""
+        """Wait until a call waits, and return it as the person sees it."""
         async with asyncio.timeout(10):
             while True:
                 for one in await self.approvals.latest(user_id):
@@ -332,12 +332,12 @@ class Process:
                 await asyncio.sleep(0.01)
 
     async def decide(self, user_id: str, decision: Decision = Decision.ONCE) -> ApprovalView:
-        """The person decides on the first call that waits."""
+        """Decide on the first waiting call."""
         shown = await self.waiting(user_id)
         return await self.approvals.decide(user_id, shown["id"], decision, version=shown["version"])
 
     async def attend(self) -> None:
-        """One pass of the loop, with all that it starts, long after the last answer."""
+        """Run one pass of the loop, long after the last response, and wait for what it starts."""
         await self.approvals.forget_answered(after_s=0)
         await self.loop.attend()
         await self.idle()
@@ -348,7 +348,7 @@ class Process:
         await self.mail_queue.delivered()
 
     async def stop(self) -> None:
-        """Stop in good order, without patience for calls."""
+        """Shut down, without waiting for running calls."""
         for task in list(self.runner._tasks.values()):
             task.cancel()
         await self.runner.close()
@@ -370,6 +370,6 @@ class Process:
 
 
 async def open_gateway(server: Any, user_id: str) -> GatewayDouble:
-    """In place of `Gateway.open`."""
+    """Replaces `Gateway.open`."""
     server.killing.step()
     return GatewayDouble(server.world, server.killing, user_id)

@@ -1,6 +1,6 @@
-"""The MCP server that the conformance suite expects: the names and texts are the suite's.
+"""The MCP server that the conformance suite expects, with the suite's names and texts.
 
-Made with the SDK's low-level server, as tables of answers.
+It uses the SDK's low-level server, with tables of answers.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def result(*content: Json, **more: Any) -> Json:
     return {"content": [*content], **more}
 
 
-# Tools that tell or ask the client something while they run
+# Tools that send notifications or requests to the client while they run
 
 
 async def logs(context: Any, _: Any) -> Json:
@@ -113,7 +113,7 @@ _ENUMS = {
     "titledMulti": {"type": "array", "items": {"anyOf": _TITLED}},
 }
 
-# Tools of 2026-07-28 that return to the client for input
+# Tools of 2026-07-28 that require input of the client
 
 
 def form(key: str, kind: str = "string") -> Json:
@@ -141,7 +141,7 @@ def sealed(state: str) -> str:
 
 
 def opened(sealed_state: str) -> str:
-    """Raises `MCPError` for a state that this server did not make."""
+    """Unseal a state. Raises `MCPError` if this server did not seal it."""
     with suppress(ValueError):
         whole = base64.urlsafe_b64decode(sealed_state.encode()).decode()
         if hmac.compare_digest(sealed(whole[64:]), sealed_state):
@@ -155,7 +155,7 @@ def input_required(requests: Json, state: str | None = None) -> Json:
 
 
 def asks_once(requests: Json, done: str, *, state: str | None = None) -> Answer:
-    """Asks for all of these inputs, and answers once they are there."""
+    """An answer that requests all of `requests`, and gives `done` once the client sent them."""
 
     async def answer(_: Any, params: Any) -> Json:
         given = params.input_responses or {}

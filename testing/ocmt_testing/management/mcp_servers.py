@@ -1,4 +1,4 @@
-"""MCP servers on loopback: a real one made with the SDK, and one that misbehaves on request."""
+"""MCP servers on loopback: a real one with the SDK, and one that misbehaves as tests require."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ class Seen:
 
 
 class RealServer:
-    """The SDK's server with tools of the test; each answers with its name and the credential."""
+    """The SDK's server with the test's tools, which answer with their name and the credential."""
 
     url: str
 
@@ -54,7 +54,7 @@ class RealServer:
         """If set, calls wait for it."""
         self.seen: list[Seen] = []
         self.accepted: Callable[[str], bool] = lambda _: True
-        """Which credentials are good; others get a 401."""
+        """Whether a credential is accepted; others get a 401."""
         server = McpServer(
             "real",
             version="1",
@@ -74,7 +74,7 @@ class RealServer:
         ready, ended = asyncio.Event(), asyncio.Event()
 
         async def manage() -> None:
-            # Its task group has to be left by the task that entered it; a fixture's may differ.
+            # The task group must be exited by the task that entered it; a fixture's may differ.
             async with self._manager.run():
                 ready.set()
                 await ended.wait()
@@ -156,17 +156,17 @@ Answer = Callable[[Request, dict[str, Any]], Any]
 
 @dataclass
 class RoughServer:
-    """Speaks MCP by hand, so that it can do what no library would."""
+    """Implements MCP without a library, so that it can violate the protocol."""
 
     tools: list[dict[str, Any]] = field(default_factory=lambda: [tool("echo")])
     on_call: Answer | None = None
-    """Makes the answer to `tools/call`: a `Response`."""
+    """Returns the `Response` to `tools/call`."""
     on_list: Answer | None = None
     on_any: Answer | None = None
-    """Makes the answer to every request, if it returns one."""
+    """Returns the response to any request, or `None` for the usual one."""
     session_id: str | None = None
     modern_only: bool = False
-    """Whether it speaks the revision 2026-07-28 only."""
+    """Whether it supports only the revision 2026-07-28."""
     seen: list[Seen] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     server: Server = field(init=False)
@@ -255,7 +255,7 @@ def events(
     started: asyncio.Event | None = None,
     ended: asyncio.Event | None = None,
 ) -> Response:
-    """Messages as server-sent events; each `asyncio.Event` between them is waited for."""
+    """A response of messages as server-sent events; waits for each `asyncio.Event` in between."""
 
     async def stream() -> AsyncIterator[bytes]:
         if started is not None:
@@ -278,7 +278,7 @@ def events(
 def endless(
     start: bytes, piece: bytes, count: int, *, media_type: str = "application/json"
 ) -> Response:
-    """An answer of many megabytes that begins like a real one."""
+    """A response of many megabytes that begins like a real one."""
 
     async def stream() -> AsyncIterator[bytes]:
         yield start

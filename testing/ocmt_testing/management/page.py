@@ -14,7 +14,7 @@ Frame = dict[str, Any]
 
 
 class Tab:
-    """One open chat. Records every frame received."""
+    """An open chat, which records every received frame."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -48,13 +48,13 @@ class Tab:
         await self.socket.send(json.dumps(frame))
 
     async def say(self, text: str, message_id: str | None = None) -> str:
-        """Send a message. Returns its id, which is also that of its run."""
+        """Send a message. Returns its id, which is also its run's."""
         sent = message_id or str(uuid4())
         await self.send(type="send", id=sent, text=text)
         return sent
 
     async def gets(self, kind: str, *, within_s: float = 20, **fields: Any) -> Frame:
-        """Wait for a frame of this type with these fields, and take it from `frames`."""
+        """Wait for a frame of this type with these fields, and remove it from `frames`."""
 
         def fits(frame: Frame) -> bool:
             return frame["type"] == kind and fields.items() <= frame.items()

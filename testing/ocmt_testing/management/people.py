@@ -51,7 +51,7 @@ async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
 async def signed_in_with_agent(
     app: FastAPI, sign_in: Callable[[str], Awaitable[httpx2.AsyncClient]]
 ) -> tuple[httpx2.AsyncClient, str]:
-    """Ada's browser and her id, once her agent runs."""
+    """`(browser, user id)` of the user Ada, once her agent is running."""
     browser = await sign_in("ada@example.com")
     user_id = await id_of(browser)
     await agent_is(app, user_id, "running")
@@ -63,7 +63,7 @@ def hash_of(token: str) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Poll for a condition inside the server that has no event."""
+    """Poll until a condition of the server that has no event is true."""
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -18,10 +18,10 @@ _WITHIN_S = 10
 
 @contextmanager
 def pooler(postgres_socket: Path, *, certificate: Path | None = None) -> Iterator[int]:
-    """Run a pooler in transaction mode on 127.0.0.1; yields its port.
+    """Run a pooler in transaction mode on 127.0.0.1, and yield its port.
 
     It has two connections to PostgreSQL, so that a client's transactions use different ones. With a
-    `certificate` (PEM, key first) it accepts only TLS.
+    `certificate` (PEM, key first), it accepts only TLS.
     """
     require("pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="ocmt-pgbouncer-"))

@@ -1,6 +1,6 @@
-"""A model provider on loopback that records requests and gives the test's answers.
+"""A model provider on loopback that records requests and returns the test's answers.
 
-It takes requests as OpenAI and Anthropic do, and checks nothing.
+It accepts requests like OpenAI and Anthropic, without checks.
 """
 
 import asyncio
@@ -36,21 +36,21 @@ class Provider:
     headers: dict[str, str] = field(default_factory=dict)
     media_type: str | None = "text/event-stream"
     whole: dict[str, Any] | None = None
-    """An answer to a request that asks for no stream."""
+    """The answer to a request without streaming."""
     strict: bool = False
-    """Whether to refuse `stream_options`, as some servers do."""
+    """Whether to reject `stream_options`, as some servers do."""
     asked: list[Asked] = field(default_factory=list)
     models: list[str] = field(default_factory=lambda: ["model-a", "model-b"])
-    """The list of models, which also shows whether a key counts."""
+    """The list of models, which is also used to check keys."""
     listed: tuple[int, dict[str, Any]] | None = None
     """An answer instead of the list."""
     looked_up: list[Asked] = field(default_factory=list)
     """Requests for lists and checks of keys."""
     go_on: asyncio.Queue[None] | None = None
-    """When set, each chunk after the first waits for one entry."""
+    """If set, each chunk after the first waits for an entry."""
     break_off: bool = False
     unread: bool = False
-    """Whether to skip parsing requests, for large ones."""
+    """Whether to leave requests unparsed, for large ones."""
     silent: bool = False
     """Whether to send no answer until the caller disconnects."""
     thinking: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,8 +106,81 @@ def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:
     return [f"data: {json.dumps(event)}\n\n".encode() for event in events] + [b"data: [DONE]\n\n"]
 
 
+def responses_chunks(*words: str, usage: tuple[int, int] = (12, 3), cached: int = 0) -> list[bytes]:
+    """An answer of OpenAI's Responses."""
+    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed"}
+    text = {"type": "output_text", "text": "".join(words), "annotations": []}
+    at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    counts = {
+        "input_tokens": usage[0],
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens": usage[1],
+        "output_tokens_details": {"reasoning_tokens": usage[1] // 4},
+        "total_tokens": sum(usage),
+    }
+    response: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "model": "m",
+        "error": None,
+        "output": [],
+    }
+    done = {**item, "content": [text]}
+    begun = {**item, "status": "in_progress", "content": []}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {**response, "status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        {"type": "response.content_part.added", **at, "part": {**text, "text": ""}},
+        *({"type": "response.output_text.delta", **at, "delta": word} for word in words),
+        {"type": "response.output_text.done", **at, "text": text["text"]},
+        {"type": "response.content_part.done", **at, "part": text},
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+        {
+            "type": "response.completed",
+            "response": {**response, "status": "completed", "output": [done], "usage": counts},
+        },
+    ]
+    return [_named(event | {"sequence_number": n}) for n, event in enumerate(events)]
+
+
+def anthropic_chunks(
+    *words: str, usage: tuple[int, int] = (12, 3), cached: int = 0, cache_written: int = 0
+) -> list[bytes]:
+    """An answer of Anthropic's Messages."""
+    counts = {
+        "input_tokens": usage[0],
+        "cache_read_input_tokens": cached,
+        "cache_creation_input_tokens": cache_written,
+    }
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {**message, "usage": {**counts, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *(
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": word},
+            }
+            for word in words
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": usage[1]},
+        },
+        {"type": "message_stop"},
+    ]
+    return [_named(event) for event in events]
+
+
+def _named(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
 def provider_urls(provider: Provider) -> dict[str, str]:
-    """Settings that lead to `provider` instead of each real one."""
+    """Settings that replace all real providers with `provider`."""
     url = provider.server.url
     names = ("openai", "openrouter", "google", "mistral", "deepseek", "xai", "groq")
     return {

@@ -1,7 +1,7 @@
-"""Errors as providers send them, with the cause that OCMT has to find in each.
+"""Providers' errors, each with the cause that OCMT must find.
 
-From their documentation and from public reports. `status` is None for an error within an answer of
-status 200.
+They are from the providers' documentation and public reports. `status` is `None` for an error
+inside an answer with status 200.
 """
 
 import json

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 
 class Server:
-    """A served application, which can be stopped and started again at the same address."""
+    """A served application that can be stopped and started again at the same address."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -39,7 +39,7 @@ class Server:
                 timeout_graceful_shutdown=1,
             )
         )
-        # The socket is listening already, so early requests wait.
+        # The socket is already listening, so early requests wait.
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A user of tools: on the page, and by their agent's requests to `/mcp`."""
+"""A user of tools: their browser, and their agent's requests to `/mcp`."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ HEADERS = {"accept": "application/json, text/event-stream", "content-type": "app
 
 @dataclass
 class ToolUser:
-    """A signed-in user with their browser, and their agent's client."""
+    """A signed-in user, with clients for their browser and their agent."""
 
     id: str
     browser: httpx2.AsyncClient
@@ -19,7 +19,7 @@ class ToolUser:
     token: str
 
     async def add(self, name: str, url: str, **more: Any) -> dict[str, Any]:
-        """Add a server on the page, and return its view."""
+        """Add a server as the page does, and return its view."""
         answer = await self.browser.post(
             "/api/tools/servers", json={"name": name, "url": url, **more}
         )
@@ -43,7 +43,7 @@ class ToolUser:
     async def rpc(
         self, method: str, params: dict[str, Any] | None = None, *, path: str = "/mcp"
     ) -> dict[str, Any]:
-        """One request of the agent in the revision 2025-11-25, with its whole JSON answer."""
+        """Send a request of the agent (revision 2025-11-25). Returns the whole JSON response."""
         message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params or {}}
         answer = await self.agent.post(path, json=message, headers=HEADERS)
         assert answer.status_code == 200, answer.text
@@ -64,7 +64,7 @@ class ToolUser:
         version: str = "2026-07-28",
         headers: dict[str, str] | None = None,
     ) -> httpx2.Response:
-        """One request of the agent in the revision 2026-07-28."""
+        """Send a request of the agent in the revision 2026-07-28."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": version,
             "io.modelcontextprotocol/clientCapabilities": {},
@@ -87,7 +87,7 @@ class ToolUser:
     async def call(
         self, tool: str, arguments: dict[str, Any] | None = None, *, path: str = "/mcp"
     ) -> dict[str, Any]:
-        """The result of a call."""
+        """Call a tool and return the result."""
         params = {"name": tool, "arguments": arguments or {}}
         answer = await self.rpc("tools/call", params, path=path)
         assert "result" in answer, answer

@@ -75,7 +75,7 @@ Commit = tuple[
 
 @dataclass
 class Upstream:
-    """An upstream whose commits are written by fast-import: fast and reproducible."""
+    """An upstream whose commits are written with fast-import, which is fast and reproducible."""
 
     path: Path
     count: int = 0
@@ -212,7 +212,7 @@ class World:
         return self.fork.with_name(f"{self.fork.name}.upstream-sync")
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything of the user's repository that a failed command must leave alone."""
+        """The state of the user's repository that a failed command must not change."""
         git_dir = self.fork / ".git"
         index = git_dir / "index"
         return {

@@ -1,4 +1,4 @@
-"""The page in a browser, addressed by accessible roles and names only."""
+"""The page in a browser, operated only through accessible roles and names."""
 
 import re
 import uuid
@@ -14,7 +14,7 @@ PILL_TIMEOUT_MS = 150_000
 
 
 class ChatPage:
-    """One user's browser with the page, recording its sockets and console errors."""
+    """One user's browser with the page. Records sockets and console errors."""
 
     def __init__(self, browser: Browser, *, width: int = 1280, height: int = 800) -> None:
         self.context: BrowserContext = browser.new_context(
@@ -101,7 +101,7 @@ class ChatPage:
 
 
 def client_of(stack: Stack, chat: ChatPage) -> httpx2.Client:
-    """The page's session in a client that can send any request."""
+    """An HTTP client with the page's session, for any request."""
     cookies = {c["name"]: c["value"] for c in chat.context.cookies()}
     return httpx2.Client(
         base_url=stack.url,

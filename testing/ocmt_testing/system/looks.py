@@ -1,4 +1,4 @@
-"""What can be measured of a page's looks: barriers, and content wider than its place."""
+"""Measures a page's accessibility barriers and content that overflows."""
 
 from ocmt_cli.checkout import ROOT
 from playwright.sync_api import Page
@@ -32,13 +32,13 @@ def barriers(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
+    """The pixels by which the page is wider than its window."""
     return int(
         page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     )
 
 
 def wider_than_their_place(page: Page) -> list[str]:
-    """Elements whose content sticks out of them sideways, also where that is cut off."""
+    """Elements whose content is wider than they are, even if it is clipped."""
     found: list[str] = page.evaluate(_WIDER)
     return found

@@ -1,4 +1,4 @@
-"""A model that obeys its user, in place of OpenAI, for tests that are not asynchronous."""
+"""`scripted_model` in place of OpenAI, for synchronous tests."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from ocmt_testing.agent_server.scripted_model import scripted_model
 
 @contextmanager
 def obeying_provider() -> Iterator[str]:
-    """Yields an address for `OPENAI_BASE_URL`; see `scripted_model` for what it obeys."""
+    """Serve a scripted model, and yield its address for `OPENAI_BASE_URL`."""
     ready, done = threading.Event(), threading.Event()
     address: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The whole system, started with `./ocmt up --detach`, with ports and data of its own."""
+"""The whole system, started with `./ocmt up --detach` on its own ports and data."""
 
 import json
 import re
@@ -24,7 +24,7 @@ T = TypeVar("T")
 def eventually(
     look: Callable[[], T | None], *, within_s: float, what: str, every_s: float = 0.1
 ) -> T:
-    """Poll `look` until it returns a truthy value; fails with `what` after `within_s`."""
+    """Poll `look` until it returns a truthy value; fail with `what` after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while True:
         seen = look()
@@ -92,7 +92,7 @@ class Stack:
         return read
 
     def agent(self, method: str, path: str, **kwargs: Any) -> httpx2.Response:
-        """A request to the agent server with the operator's token."""
+        """Send a request to the agent server with the operator's token."""
         with httpx2.Client(timeout=150, trust_env=False) as client:
             return client.request(
                 method, self.agent_url + path, headers={"x-auth-token": self.auth_token}, **kwargs
@@ -121,13 +121,13 @@ class Stack:
             answer = self.agent("POST", f"/api/containers/{user_id}/hibernate", json={"mode": mode})
             return None if answer.status_code == 409 else answer
 
-        # Each order calls the gateway, whose limit is 30 a minute.
+        # Each order calls the gateway, which is limited to 30 calls a minute.
         answer = eventually(ordered, within_s=240, what=f"the agent agrees to {mode}", every_s=3)
         assert answer.status_code == 200, answer.text
         return answer
 
     def kill_agent_server(self) -> int:
-        """SIGKILL the agent server. Returns the pid it had."""
+        """SIGKILL the agent server. Returns its pid."""
         pid = int(self.status()["servers"]["agent"]["pid"])
         Path(f"/proc/{pid}").stat()
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=True)
@@ -145,7 +145,7 @@ class Stack:
     def gateway_pids(self, user_id: str) -> list[int]:
         """The host pids of a user's gateway, oldest first, without its helper processes.
 
-        Children of the gateway are left out too: between fork and exec they look like it.
+        Leaves out children of the gateway, which look like it between fork and exec.
         """
         name = hostname_of(user_id).encode() if self.runtime == "docker" else None
         folder = f"/agents/{user_id}/state".encode()

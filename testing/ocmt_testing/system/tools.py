@@ -1,4 +1,4 @@
-"""The SDK's MCP servers on loopback, for tests that are not asynchronous."""
+"""The SDK's MCP servers on loopback, for synchronous tests."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from ocmt_testing.management.mcp_servers import RealServer
 
 @contextmanager
 def tool_servers(*credentials: str) -> Iterator[list[RealServer]]:
-    """One server for each credential, which it requires."""
+    """Run a server for each credential, which it requires."""
     ready, done = threading.Event(), threading.Event()
     servers = [RealServer() for _ in credentials]
     for server, credential in zip(servers, credentials, strict=True):

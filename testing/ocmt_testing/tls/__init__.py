@@ -1,1 +1,1 @@
-"""Two hosts' certificates, and servers that use them."""
+"""Hosts' certificates, and servers that use them."""

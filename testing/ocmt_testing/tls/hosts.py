@@ -1,4 +1,4 @@
-"""TLS_DIR folders as `ocmt setup` writes them, or with mistakes that a test chooses."""
+"""TLS_DIR folders as `ocmt setup` writes them, or with errors that a test chooses."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ LONG_AGO = timedelta(days=3) + LIFE
 
 
 class Hosts:
-    """A CA, and folders of hosts."""
+    """A CA and the folders of hosts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,7 +72,7 @@ class _Server(HandoverServer):
 async def serving_hosts(
     app: ASGIApp, credentials: HostCredentials, *, role: str
 ) -> AsyncIterator[int]:
-    """Serve `app` to hosts of `role`; yields the TLS port."""
+    """Serve `app` to hosts with `role`, and yield the TLS port."""
 
     def config(http: type[asyncio.Protocol]) -> uvicorn.Config:
         return uvicorn.Config(

@@ -6,7 +6,7 @@ import type {
   ModelRequest,
   ProviderId,
   Routes,
-  UserChange,
+  SharedKeyRequest,
 } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
@@ -16,6 +16,8 @@ interface AnyRequest {
   readonly path?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: unknown;
+  /** Bytes to send as they are, instead of a body in JSON. */
+  readonly content?: Blob;
 }
 
 export class Api {
@@ -33,6 +35,11 @@ export class Api {
     return new URL("/api/chat", this.base || pageOrigin).href.replace(/^http/, "ws");
   }
 
+  /** The address of a route, for a link. */
+  url(path: string, query: Readonly<Record<string, string>>): string {
+    return `${this.base}${path}?${new URLSearchParams(query).toString()}`;
+  }
+
   me = () => this.call("GET /api/me", {});
 
   askForLink = (email: string) => this.call("POST /api/auth/link", { body: { email } });
@@ -43,6 +50,8 @@ export class Api {
   sessions = async () => (await this.call("GET /api/auth/sessions", {})).sessions;
   endSession = (id: string) =>
     this.call("DELETE /api/auth/sessions/{session_id}", { path: { session_id: id } });
+
+  endAllSessions = () => this.call("DELETE /api/auth/sessions", {});
 
   provision = () => this.call("POST /api/agent", {});
 
@@ -70,24 +79,26 @@ export class Api {
   setBudget = (id: string, body: BudgetRequest) =>
     this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
 
-  people = async () => (await this.call("GET /api/admin/users", {})).users;
-  setStatus = (id: string, status: UserChange["status"]) =>
-    this.call("PATCH /api/admin/users/{user_id}", { path: { user_id: id }, body: { status } });
-  deletePerson = (id: string, email: string) =>
-    this.call("POST /api/admin/users/{user_id}/deletion", {
-      path: { user_id: id },
-      body: { email },
-    });
-  invitations = async () => (await this.call("GET /api/admin/invitations", {})).invitations;
-  invite = (email: string) => this.call("POST /api/admin/invitations", { body: { email } });
-  revokeInvitation = (id: string) =>
-    this.call("DELETE /api/admin/invitations/{invitation_id}", { path: { invitation_id: id } });
+  sharedKeys = () => this.call("GET /api/admin/shared-keys", {});
+  shareKey = (provider: ProviderId, body: SharedKeyRequest) =>
+    this.call("PUT /api/admin/shared-keys/{provider}", { path: { provider }, body });
+  stopSharingKey = (provider: ProviderId) =>
+    this.call("DELETE /api/admin/shared-keys/{provider}", { path: { provider } });
 
   /** Send one request of a route; views that are loaded on demand have their routes with them. */
   async call<R extends keyof Routes>(
     route: R,
-    { path = {}, query, body }: Omit<Routes[R], "answer"> & AnyRequest,
+    parts: Omit<Routes[R], "answer"> & AnyRequest,
   ): Promise<Routes[R]["answer"]> {
+    const text = await (await this.request(route, parts)).text();
+    return (text === "" ? undefined : JSON.parse(text)) as Routes[R]["answer"];
+  }
+
+  /** The same for an answer that is not JSON. */
+  async request<R extends keyof Routes>(
+    route: R,
+    { path = {}, query, body, content }: Omit<Routes[R], "answer"> & AnyRequest,
+  ): Promise<Response> {
     const [method = "", pattern = ""] = route.split(" ");
     const url = pattern.replace(/{(\w+)}/g, (_, name: string) =>
       encodeURIComponent(path[name] ?? ""),
@@ -96,6 +107,9 @@ export class Api {
     if (body !== undefined) {
       init.headers = { "Content-Type": "application/json" };
       init.body = JSON.stringify(body);
+    } else if (content !== undefined) {
+      init.headers = { "Content-Type": "application/octet-stream" };
+      init.body = content;
     }
     let response: Response;
     try {
@@ -108,7 +122,6 @@ export class Api {
       if (response.status === 401) this.onSignedOut?.();
       throw await problemOf(response);
     }
-    const text = await response.text();
-    return (text === "" ? undefined : JSON.parse(text)) as Routes[R]["answer"];
+    return response;
   }
 }

@@ -3,6 +3,21 @@
 export type Role = "admin" | "member";
 export type AgentState =
   "none" | "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed" | "unreachable";
+/**
+ * An agent's state. Any request wakes a `paused` or `stopped` agent that is not disabled.
+ */
+export type HibernationState =
+  "provisioning" | "running" | "paused" | "stopped" | "waking" | "failed";
+/**
+ * What caused a change of state.
+ */
+export type Actor = "user" | "job" | "operator" | "policy" | "pressure" | "runtime";
+export type Weekday = "mon" | "tue" | "wed" | "thu" | "fri" | "sat" | "sun";
+/**
+ * What a scheduled job does.
+ */
+export type JobKind = "turn" | "event" | "program" | "heartbeat";
+export type FileKind = "file" | "folder" | "other";
 export type ProviderId =
   | "demo"
   | "openai"
@@ -12,9 +27,10 @@ export type ProviderId =
   | "mistral"
   | "deepseek"
   | "xai"
-  | "groq";
+  | "groq"
+  | "own";
 export type KeyCheck = "ok" | "unchecked";
-export type Transport = "http" | "stdio";
+export type Transport = "http" | "stdio" | "api";
 /**
  * The state of a user's credential for a server.
  */
@@ -25,12 +41,15 @@ export type ApprovalState =
   "waiting" | "approved" | "denied" | "expired" | "running" | "done" | "failed" | "uncertain";
 export type Decision = "once" | "always" | "no";
 /**
- * What changed since the person was last asked.
+ * What has changed since the person was last asked to decide.
  */
 export type ApprovalChange = "definition" | "rule" | "credential" | "server" | "account";
+export type Kind = "oauth" | "own" | "key" | "mcp";
+export type Shown = "ok" | "expiring" | "reconnect";
 export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
+export type Order = "wake" | "pause" | "stop" | "restart";
 export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
 export type ServerFrame =
   | StatusFrame
@@ -68,6 +87,9 @@ export interface Routes {
   "GET /api/auth/sessions": {
     answer: SessionsAnswer;
   };
+  "DELETE /api/auth/sessions": {
+    answer: undefined;
+  };
   "DELETE /api/auth/sessions/{session_id}": {
     answer: undefined;
     path: {
@@ -77,6 +99,13 @@ export interface Routes {
   "GET /api/me": {
     answer: Me;
   };
+  "GET /api/account/export": {
+    answer: undefined;
+  };
+  "POST /api/account/deletion": {
+    answer: unknown;
+    body: AccountDeletion;
+  };
   "GET /api/agent": {
     answer: AgentView;
   };
@@ -85,6 +114,50 @@ export interface Routes {
   };
   "POST /api/agent/wake": {
     answer: AgentView;
+  };
+  "GET /api/agent/panel": {
+    answer: AgentPanelView;
+  };
+  "PUT /api/agent/times": {
+    answer: TimesView;
+    body: OwnTimes;
+  };
+  "POST /api/agent/restart": {
+    answer: AgentView;
+  };
+  "GET /api/agent/jobs": {
+    answer: Jobs;
+  };
+  "POST /api/agent/jobs/{job_id}/run": {
+    answer: unknown;
+    path: {
+      job_id: string;
+    };
+  };
+  "PATCH /api/agent/jobs/{job_id}": {
+    answer: undefined;
+    body: JobChange;
+    path: {
+      job_id: string;
+    };
+  };
+  "DELETE /api/agent/jobs/{job_id}": {
+    answer: undefined;
+    path: {
+      job_id: string;
+    };
+  };
+  "GET /api/agent/files": {
+    answer: FileListing;
+  };
+  "GET /api/agent/files/content": {
+    answer: undefined;
+  };
+  "PUT /api/agent/files/content": {
+    answer: undefined;
+  };
+  "GET /api/agent/log": {
+    answer: LogView;
   };
   "GET /api/model": {
     answer: ModelAnswer;
@@ -97,6 +170,22 @@ export interface Routes {
     answer: ModelsAnswer;
   };
   "DELETE /api/model/keys/{provider}": {
+    answer: undefined;
+    path: {
+      provider: ProviderId;
+    };
+  };
+  "GET /api/admin/shared-keys": {
+    answer: SharedKeysAnswer;
+  };
+  "PUT /api/admin/shared-keys/{provider}": {
+    answer: SharedKeysAnswer;
+    body: SharedKeyRequest;
+    path: {
+      provider: ProviderId;
+    };
+  };
+  "DELETE /api/admin/shared-keys/{provider}": {
     answer: undefined;
     path: {
       provider: ProviderId;
@@ -134,6 +223,12 @@ export interface Routes {
   };
   "DELETE /api/tools/servers/{server_id}/connection": {
     answer: undefined;
+    path: {
+      server_id: string;
+    };
+  };
+  "POST /api/tools/servers/{server_id}/sign-in": {
+    answer: SignInAnswer;
     path: {
       server_id: string;
     };
@@ -199,6 +294,58 @@ export interface Routes {
     body: DecisionBody;
     path: {
       approval_id: string;
+    };
+  };
+  "GET /api/connections": {
+    answer: ConnectionsAnswer;
+  };
+  "POST /api/connections/start": {
+    answer: StartAnswer;
+    body: StartBody;
+  };
+  "GET /api/connections/callback": {
+    answer: unknown;
+  };
+  "GET /api/connections/client-metadata.json": {
+    answer: unknown;
+  };
+  "POST /api/connections/keys": {
+    answer: ConnectionView;
+    body: KeyBody;
+  };
+  "PUT /api/connections/keys/{connection_id}": {
+    answer: ConnectionView;
+    body: RenewedKey;
+    path: {
+      connection_id: string;
+    };
+  };
+  "POST /api/connections/{connection_id}/test": {
+    answer: ConnectionView;
+    path: {
+      connection_id: string;
+    };
+  };
+  "DELETE /api/connections/{connection_id}": {
+    answer: Disconnected;
+    path: {
+      connection_id: string;
+    };
+  };
+  "GET /api/admin/integrations": {
+    answer: ClientsAnswer;
+  };
+  "PUT /api/admin/integrations/{provider}": {
+    answer: ClientsAnswer;
+    body: ClientBody;
+    path: {
+      provider: string;
+    };
+  };
+  "DELETE /api/admin/integrations/{provider}": {
+    answer: undefined;
+    path: {
+      provider: string;
     };
   };
   "GET /api/usage": {
@@ -278,6 +425,16 @@ export interface Routes {
     answer: InvitationRow;
     body: InvitationRequest;
   };
+  "POST /api/admin/invitations/bulk": {
+    answer: InvitationOutcomes;
+    body: InvitationsRequest;
+  };
+  "POST /api/admin/invitations/{invitation_id}/link": {
+    answer: InvitationLink;
+    path: {
+      invitation_id: string;
+    };
+  };
   "DELETE /api/admin/invitations/{invitation_id}": {
     answer: undefined;
     path: {
@@ -299,6 +456,16 @@ export interface Routes {
   "GET /api/admin/audit/export": {
     answer: undefined;
   };
+  "POST /api/admin/agents/{user_id}/order": {
+    answer: AgentView;
+    body: AgentOrder;
+    path: {
+      user_id: string;
+    };
+  };
+  "GET /api/admin/host": {
+    answer: HostAnswer;
+  };
 }
 export interface LinkAnswer {
   message: string;
@@ -307,7 +474,7 @@ export interface LinkRequest {
   email: string;
 }
 /**
- * What the button on a link's page would do.
+ * What using a sign-in link would do, shown before it is used.
  */
 export interface LinkAccount {
   email: string;
@@ -343,6 +510,7 @@ export interface SessionView {
   createdAt: string;
   lastUsedAt: string;
   userAgent: string;
+  client: string;
   current: boolean;
 }
 export interface Me {
@@ -356,16 +524,167 @@ export interface ModelView {
   model: string;
   demo: boolean;
 }
+export interface AccountDeletion {
+  email: string;
+}
 export interface AgentView {
   state: AgentState;
   detail: string | null;
   since: string | null;
   warning?: string | null;
 }
+/**
+ * `GET /api/agent/panel`: the agent's state with its reasons. Reading it wakes nothing.
+ */
+export interface AgentPanelView {
+  state: AgentState;
+  detail: string | null;
+  since: string | null;
+  warning?: string | null;
+  awakeBecause: string[];
+  lastActivity: string | null;
+  nextWakeAt: string | null;
+  nextWakeFor: string | null;
+  memory: MemoryFigures | null;
+  disk: DiskFigures | null;
+  events: StateEvent[];
+  times: TimesView | null;
+}
+/**
+ * One agent's memory as last measured, in bytes.
+ */
+export interface MemoryFigures {
+  usage: number;
+  anon: number;
+  cache: number;
+  swap: number;
+  compressed: number;
+}
+/**
+ * One agent's use of its host's disk, as last measured.
+ */
+export interface DiskFigures {
+  bytes: number | null;
+  files: number | null;
+  limitBytes: number;
+  limitFiles: number;
+}
+/**
+ * One event of `GET /api/events` (server-sent) and of `GET /api/containers/{userId}/events`.
+ */
+export interface StateEvent {
+  userId: string;
+  at: string;
+  fromState: HibernationState | null;
+  toState: HibernationState;
+  who?: Actor | null;
+  why: string;
+  durationMs?: number | null;
+  memoryBeforeBytes?: number | null;
+  memoryAfterBytes?: number | null;
+  failure?: string | null;
+  warning?: string | null;
+  id?: number | null;
+}
+export interface TimesView {
+  idleMinutes: number | null;
+  officeHours: OfficeHours | null;
+  heartbeatMinutes: number | null;
+  neverSleeps: boolean;
+  bounds: TimesBounds;
+}
+/**
+ * Daily hours; with `from` later than `to` they end on the next day.
+ */
+export interface OfficeHours {
+  timeZone: string;
+  /**
+   * @minItems 1
+   * @maxItems 7
+   */
+  days:
+    | [Weekday]
+    | [Weekday, Weekday]
+    | [Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday, Weekday, Weekday]
+    | [Weekday, Weekday, Weekday, Weekday, Weekday, Weekday, Weekday];
+  from: string;
+  to: string;
+}
+/**
+ * What the operator of the server allows; 0: not the user's to set.
+ */
+export interface TimesBounds {
+  idleMinutesMax: number;
+  awakeHoursMax: number;
+  heartbeatMinutesMin: number;
+}
+/**
+ * `PUT /api/agent/times`: all of them; `None` means the server's setting, or none.
+ */
+export interface OwnTimes {
+  idleMinutes: number | null;
+  officeHours: OfficeHours | null;
+  heartbeatMinutes: number | null;
+}
+/**
+ * `GET /api/containers/{userId}/jobs`.
+ */
+export interface Jobs {
+  jobs: Job[];
+}
+/**
+ * A scheduled job of an agent, as its gateway lists it. Its texts are the agent's.
+ */
+export interface Job {
+  id: string;
+  name: string;
+  kind: JobKind;
+  task: string;
+  enabled: boolean;
+  editable: boolean;
+  cron?: string | null;
+  timeZone?: string | null;
+  everyMs?: number | null;
+  at?: string | null;
+  running?: boolean;
+  nextRunAt?: string | null;
+  lastRunAt?: string | null;
+  lastStatus?: string | null;
+  lastError?: string | null;
+}
+/**
+ * `PATCH /api/containers/{userId}/jobs/{jobId}`.
+ */
+export interface JobChange {
+  enabled: boolean;
+}
+/**
+ * `GET /api/containers/{userId}/files`: folders first, then by name.
+ */
+export interface FileListing {
+  entries: FileEntry[];
+  more: boolean;
+}
+/**
+ * One entry of a folder in an agent's workspace. The name is the agent's.
+ */
+export interface FileEntry {
+  name: string;
+  kind: FileKind;
+  size?: number | null;
+  changedAt?: string | null;
+}
+export interface LogView {
+  text: string;
+}
 export interface ModelAnswer {
   provider: ProviderId;
   model: string;
   demo: boolean;
+  usable: boolean;
   providers: ProviderView[];
   keyCheck?: KeyCheck | null;
 }
@@ -374,17 +693,60 @@ export interface ProviderView {
   name: string;
   keySet: boolean;
   keyHint: string | null;
+  shared: boolean;
+  url: string | null;
   models: string[];
 }
 export interface ModelRequest {
   provider: ProviderId;
   model: string;
   key?: string | null;
+  url?: string | null;
 }
 export interface ModelsAnswer {
   models: string[];
   more: boolean;
   problem: string | null;
+}
+export interface SharedKeysAnswer {
+  keys: SharedKeyRow[];
+  providers: ProviderName[];
+  keyCheck?: KeyCheck | null;
+}
+export interface SharedKeyRow {
+  provider: ProviderId;
+  name: string;
+  keyHint: string | null;
+  url: string | null;
+  everyone: boolean;
+  suspended: boolean;
+  users: SharedKeyUserRow[];
+  dayUsd: number | null;
+  monthUsd: number | null;
+  monthSpentUsd: number;
+}
+export interface SharedKeyUserRow {
+  userId: string;
+  email: string;
+}
+export interface ProviderName {
+  id: ProviderId;
+  name: string;
+}
+/**
+ * Who may use a provider's key that an admin gives; without a `key` the stored one stays.
+ */
+export interface SharedKeyRequest {
+  key?: string | null;
+  url?: string | null;
+  everyone?: boolean;
+  /**
+   * @maxItems 1000
+   */
+  userIds?: string[];
+  suspended?: boolean;
+  dayUsd?: number | null;
+  monthUsd?: number | null;
 }
 export interface ToolsAnswer {
   servers: ServerView[];
@@ -402,6 +764,7 @@ export interface ServerView {
   enabled: boolean;
   credentialState: AccountState | null;
   credentialHint: string | null;
+  connectionId: string | null;
   trouble: string | null;
   listedAt: string | null;
   adminRule: Rule | null;
@@ -431,7 +794,7 @@ export interface UseView {
   at: string;
 }
 /**
- * A server of one's own, over Streamable HTTP.
+ * A user's own server, over Streamable HTTP.
  */
 export interface NewServer {
   name: string;
@@ -447,6 +810,9 @@ export interface ServerChange {
 export interface ConnectionBody {
   credential?: string | null;
 }
+export interface SignInAnswer {
+  url: string;
+}
 export interface RuleBody {
   tool?: string | null;
   rule: Rule | null;
@@ -455,7 +821,7 @@ export interface ChangesAnswer {
   changes: ChangeView[];
 }
 /**
- * A definition that is not the accepted one.
+ * A definition that differs from the accepted one.
  */
 export interface ChangeView {
   tool: string;
@@ -491,7 +857,7 @@ export interface SharedToolView {
   rule: Rule | null;
 }
 /**
- * A server for everybody: over Streamable HTTP (`url`), or a package over stdio.
+ * A shared server: over Streamable HTTP (`url`), or a package over stdio.
  */
 export interface NewSharedServer {
   name: string;
@@ -535,6 +901,115 @@ export interface ApprovalView {
 export interface DecisionBody {
   decision: Decision;
   version: number;
+}
+export interface ConnectionsAnswer {
+  providers: ConnectableProvider[];
+  connections: ConnectionView[];
+}
+/**
+ * A provider that this person can connect.
+ */
+export interface ConnectableProvider {
+  id: string;
+  name: string;
+  kind: Kind;
+  scopes: ScopeView[];
+  ready: boolean;
+}
+export interface ScopeView {
+  id: string;
+  text: string;
+  required: boolean;
+}
+export interface ConnectionView {
+  id: string;
+  provider: string;
+  name: string;
+  kind: Kind;
+  account: string;
+  state: Shown;
+  trouble: string | null;
+  scopes: string[];
+  missing: string[];
+  hosts: string[];
+  since: string;
+  connectedAt: string;
+  expiresAt: string | null;
+  lastUsedAt: string | null;
+  lastUsedFor: string | null;
+}
+export interface StartAnswer {
+  url: string;
+}
+/**
+ * Begin to connect an account by signing in at its provider.
+ */
+export interface StartBody {
+  provider: string;
+  scopes?: string[] | null;
+  connectionId?: string | null;
+}
+/**
+ * Connect a host by a key.
+ */
+export interface KeyBody {
+  name: string;
+  host: string;
+  header?: string;
+  prefix?: string;
+  key: string;
+}
+export interface RenewedKey {
+  key: string;
+}
+export interface Disconnected {
+  revoked: boolean;
+  byHand: string | null;
+}
+export interface ClientsAnswer {
+  redirectUri: string;
+  clients: ClientView[];
+}
+/**
+ * A provider, and the operator's client there.
+ */
+export interface ClientView {
+  id: string;
+  name: string;
+  kind: Kind;
+  setup: string;
+  clientId: string | null;
+  secretSet: boolean;
+  fromSetting: boolean;
+  endpoints: OwnEndpoints | null;
+  people: number;
+}
+/**
+ * The operator's own provider.
+ */
+export interface OwnEndpoints {
+  name: string;
+  issuer?: string | null;
+  authorizeUrl: string;
+  tokenUrl: string;
+  revokeUrl?: string | null;
+  userinfoUrl?: string | null;
+  accountId?: string;
+  accountLabel?: string;
+  apiUrl: string;
+  hosts: string[];
+  scopes?: Scope[];
+}
+export interface Scope {
+  id: string;
+  text: string;
+  required?: boolean;
+  granted_silently?: boolean;
+}
+export interface ClientBody {
+  clientId: string;
+  clientSecret?: string | null;
+  endpoints?: OwnEndpoints | null;
 }
 export interface UsageAnswer {
   timeZone: string;
@@ -619,7 +1094,7 @@ export interface UserBudgetRow {
   email: string;
 }
 /**
- * A missing limit means none; without any limit, the budget is deleted.
+ * A missing limit is no limit; a budget without limits is deleted.
  */
 export interface BudgetRequest {
   daySoftUsd?: number | null;
@@ -651,8 +1126,12 @@ export interface UserRow {
   lastSignInAt: string | null;
   pending: string | null;
 }
+/**
+ * At least one of them.
+ */
 export interface UserChange {
-  status: "active" | "suspended";
+  status?: ("active" | "suspended") | null;
+  role?: Role | null;
 }
 export interface UserDeletion {
   email: string;
@@ -669,17 +1148,43 @@ export interface InvitationRow {
 export interface InvitationRequest {
   email: string;
 }
+export interface InvitationOutcomes {
+  outcomes: InvitationOutcome[];
+}
+export interface InvitationOutcome {
+  email: string;
+  invited: boolean;
+  detail: string | null;
+}
+export interface InvitationsRequest {
+  /**
+   * @minItems 1
+   * @maxItems 200
+   */
+  emails: [string, ...string[]];
+}
+export interface InvitationLink {
+  link: string;
+  expiresAt: string;
+}
 export interface AgentsAnswer {
   agents: AgentRow[];
 }
+/**
+ * What an admin sees; the figures are missing while the agent server does not answer.
+ */
 export interface AgentRow {
   state: AgentState;
   detail: string | null;
   since: string | null;
   warning?: string | null;
   userId: string;
-  idleMinutes: number | null;
+  idleMinutes?: number | null;
   awakeBecause: string[];
+  lastActivity?: string | null;
+  nextWakeAt?: string | null;
+  memory?: MemoryFigures | null;
+  disk?: DiskFigures | null;
 }
 export interface AuditAnswer {
   events: AuditRow[];
@@ -699,6 +1204,101 @@ export interface AuditRow {
   subject: string;
   detail: string;
   client: string;
+}
+export interface AgentOrder {
+  order: Order;
+}
+export interface HostAnswer {
+  now: AgentServerHealth;
+  day: HostDay;
+}
+/**
+ * `GET /health`, which needs no token. The specification requires the first three fields.
+ */
+export interface AgentServerHealth {
+  status: "ok" | "degraded";
+  containers: number;
+  hibernation: HibernationCounts;
+  runtime: string;
+  problems?: string[];
+  version?: string;
+  memory?: MemoryHealth | null;
+  tls?: TlsHealth | null;
+}
+export interface HibernationCounts {
+  running?: number;
+  paused?: number;
+  stopped?: number;
+  provisioning?: number;
+  waking?: number;
+  failed?: number;
+}
+/**
+ * The means to save memory that are in use on this host; all are optional.
+ */
+export interface MemoryHealth {
+  reclaim: string | null;
+  swapDisk: boolean;
+  zram: boolean;
+  zswap: boolean;
+  prefetch: boolean;
+  psi: boolean;
+  host: HostFigures;
+  advice?: string[];
+}
+/**
+ * The host's memory now, in bytes; pressure in percent of the last 10 seconds (PSI).
+ */
+export interface HostFigures {
+  total: number;
+  available: number;
+  swapDisk: number;
+  swapDiskFree: number;
+  swapZram: number;
+  swapZramFree: number;
+  zramRam: number;
+  zswapRam: number;
+  pressureSome?: number | null;
+  pressureFull?: number | null;
+}
+/**
+ * An agent server's TLS certificate and tokens, which `ocmt renew` checks.
+ */
+export interface TlsHealth {
+  certificateEndsAt: string;
+  tokens: string[];
+  tokenInUse: string | null;
+}
+/**
+ * `GET /api/host`: the last 24 hours of the host, each list oldest first.
+ */
+export interface HostDay {
+  samples: HostSample[];
+  wakes: WakeSample[];
+  refused: RefusedWake[];
+}
+/**
+ * The host's memory at one time, in bytes, and its agents by state.
+ */
+export interface HostSample {
+  at: string;
+  total: number;
+  available: number;
+  swap: number;
+  swapFree: number;
+  agents: HibernationCounts;
+}
+export interface WakeSample {
+  userId: string;
+  at: string;
+  fromState: HibernationState | null;
+  who: Actor | null;
+  durationMs: number;
+}
+export interface RefusedWake {
+  userId: string;
+  at: string;
+  why: string;
 }
 export interface HistoryFrame {
   type: "history";
@@ -727,7 +1327,7 @@ export interface HistoryAnswer {
   messages: WireMessage[];
 }
 /**
- * `queued`: waits for its turn. `failed`: unanswered, for the reason in `detail`.
+ * A message. `queued` waits for its turn; `failed` got no answer (`detail` is the reason).
  */
 export interface WireMessage {
   id: string;
@@ -752,7 +1352,7 @@ export interface AcceptedFrame {
   runId: string;
 }
 /**
- * More of an answer. The first of a run may be empty: the agent has begun to work.
+ * A piece of an answer. The first of a run may be empty: the agent has begun to work.
  *
  * With `replace`, the text replaces all earlier deltas instead of following them.
  */
@@ -772,7 +1372,7 @@ export interface AbortedFrame {
   runId: string;
 }
 /**
- * A call that waits for the user's decision, or what became of it.
+ * A tool call that waits for the user's decision, or its outcome.
  */
 export interface ApprovalFrame {
   type: "approval";

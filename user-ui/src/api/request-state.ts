@@ -34,6 +34,13 @@ export class RequestState {
     }
   }
 
+  /** Show a problem that was found before any request. */
+  fail(problem: string): void {
+    this.done = "";
+    this.problem = problem;
+    this.host.requestUpdate();
+  }
+
   /** Show no outcome any more. */
   clear(): void {
     this.problem = this.done = "";

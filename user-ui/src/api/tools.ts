@@ -6,7 +6,11 @@ import type { NewServer, NewSharedServer, Rule, ServerChange } from "./generated
 export class ToolsApi {
   constructor(private readonly api: Api) {}
 
-  servers = async () => (await this.api.call("GET /api/tools", {})).servers;
+  /** Without connected accounts, which have a page of their own. */
+  servers = async () =>
+    (await this.api.call("GET /api/tools", {})).servers.filter(
+      ({ transport }) => transport !== "api",
+    );
   add = (body: NewServer) => this.api.call("POST /api/tools/servers", { body });
   change = (id: string, body: ServerChange) =>
     this.api.call("PATCH /api/tools/servers/{server_id}", { path: { server_id: id }, body });
@@ -20,6 +24,13 @@ export class ToolsApi {
     });
   disconnect = (id: string) =>
     this.api.call("DELETE /api/tools/servers/{server_id}/connection", { path: { server_id: id } });
+  /** The address at which the person signs in to a server. */
+  signIn = async (id: string) =>
+    (
+      await this.api.call("POST /api/tools/servers/{server_id}/sign-in", {
+        path: { server_id: id },
+      })
+    ).url;
   refresh = (id: string) =>
     this.api.call("POST /api/tools/servers/{server_id}/refresh", { path: { server_id: id } });
   /** Set the rule for a tool, or for the whole server; `null` removes it. */

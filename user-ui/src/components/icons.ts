@@ -37,6 +37,9 @@ export const settingsIcon = icon(
 export const toolsIcon = icon(
   svg`<path d="M14.6 6.4a3.9 3.9 0 0 1 5-1.4l-2.7 2.7v2.4h2.4L22 7.4a3.9 3.9 0 0 1-5.4 4.7L8.4 20.3a2.1 2.1 0 0 1-3-3l8.2-8.2a3.9 3.9 0 0 1 1-2.7z" transform="translate(-1.2 -.5)" />`,
 );
+export const connectionsIcon = icon(
+  svg`<path d="M9.5 14.5l5-5M11 6.5l1.6-1.6a4.2 4.2 0 0 1 6 6L17 12.5M13 17.5l-1.6 1.6a4.2 4.2 0 0 1-6-6L7 11.5" />`,
+);
 export const mailIcon = icon(
   svg`<rect x="3" y="5" width="18" height="14" rx="2.5" /><path d="m4 7 8 6 8-6" />`,
 );

@@ -11,6 +11,8 @@ export class SureButton extends LitElement {
   @property() label = "";
   /** The object of the action, for screen readers, e.g. “ Firefox on Linux”. */
   @property() what = "";
+  /** The question of the second press; by default the label with a question mark. */
+  @property() question = "";
   @state() private asked = false;
   @query("button") private firstButton!: HTMLButtonElement | null;
 
@@ -29,14 +31,12 @@ export class SureButton extends LitElement {
     const what = html`<span class="unseen">${this.what}</span>`;
     return this.asked
       ? html`<div @focusout=${this.onFocusOut}>
-          <button class="small danger" @click=${this.onSure}>Really ${this.lower()}${what}</button>
+          <button class="small danger" @click=${this.onSure}>
+            ${this.question || `${this.label}?`}${what}
+          </button>
           <button class="small plain" @click=${this.onKeep}>Cancel</button>
         </div>`
       : html`<button class="small plain" @click=${this.onAsk}>${this.label}${what}</button>`;
-  }
-
-  private lower(): string {
-    return this.label.charAt(0).toLowerCase() + this.label.slice(1);
   }
 
   private readonly onAsk = async () => {

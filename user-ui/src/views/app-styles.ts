@@ -30,6 +30,13 @@ export const appStyles = css`
     padding: 0;
     border-color: transparent;
   }
+  .pill {
+    display: inline-flex;
+    align-items: center;
+    min-height: 2.75rem;
+    border-radius: 999px;
+    text-decoration: none;
+  }
   nav {
     display: flex;
     gap: 0.125rem;

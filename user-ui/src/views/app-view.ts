@@ -10,18 +10,26 @@ import { browserWorld } from "../chat/browser";
 import { DraftStorage } from "../chat/draft-storage";
 import { ChatSession } from "../chat/session";
 import { isWaiting } from "../chat/state";
-import { backIcon, settingsIcon, toolsIcon } from "../components/icons";
+import { backIcon, connectionsIcon, settingsIcon, toolsIcon } from "../components/icons";
 import { moodOf, type Mood } from "../components/status-pill";
 import { base, controls } from "../styles/controls";
 import { appStyles } from "./app-styles";
 import "./chat-view";
-import { goTo, inPageTarget, pathNow, takeSignInToken } from "./location";
+import { goTo, inPageTarget, pathNow, takeSignInToken, type Path } from "./location";
 import "./settings-view";
 import "./sign-in-view";
 
 type Who = "unknown" | "unreachable" | "signed-out" | "signed-in";
 
 const RETRY_MS = 4_000;
+
+/** The views that are loaded when they are shown. */
+const ON_DEMAND: Partial<Record<Path, () => Promise<unknown>>> = {
+  "/tools": () => import("./tools-view"),
+  "/connections": () => import("./connections-view"),
+  "/agent": () => import("./agent-view"),
+  "/admin": () => import("./admin-view"),
+};
 
 @customElement("ocmt-app")
 export class AppView extends LitElement {
@@ -36,7 +44,7 @@ export class AppView extends LitElement {
   @state() private mood: Mood = "connecting";
   /** Calls that wait for the user's decision. */
   @state() private waiting = 0;
-  /** The code of the view of tools could not be loaded. */
+  /** The code of a view that is loaded on demand could not be loaded. */
   @state() private incomplete = false;
 
   private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
@@ -95,7 +103,9 @@ export class AppView extends LitElement {
                 >${backIcon}</a
               >`
         }
-        <status-pill mood=${this.mood}></status-pill>
+        <a class="pill" href="/agent" title="Your agent" aria-label="Your agent’s page">
+          <status-pill mood=${this.mood}></status-pill>
+        </a>
         <nav aria-label="Pages">
           <a
             class="button plain icon"
@@ -110,6 +120,15 @@ export class AppView extends LitElement {
                 ? nothing
                 : html`<span class="count" aria-hidden="true">${Math.min(this.waiting, 99)}</span>`
             }
+          </a>
+          <a
+            class="button plain icon"
+            href="/connections"
+            aria-label="Connections"
+            title="Connections"
+            aria-current=${this.path === "/connections" ? "page" : nothing}
+          >
+            ${connectionsIcon}
           </a>
           <a
             class="button plain icon"
@@ -128,7 +147,22 @@ export class AppView extends LitElement {
 
   private view() {
     if (this.me === null || this.session === null) return html`<main></main>`;
-    if (this.path === "/tools") return this.tools(this.me, this.session);
+    if (this.incomplete) return this.notLoaded();
+    if (this.path === "/tools") {
+      return html`<tools-view
+        role="main"
+        .api=${this.api}
+        .session=${this.session}
+        .me=${this.me}
+      ></tools-view>`;
+    }
+    if (this.path === "/connections") {
+      return html`<connections-view role="main" .api=${this.api} .me=${this.me}></connections-view>`;
+    }
+    if (this.path === "/admin") {
+      return html`<admin-view role="main" .api=${this.api} .me=${this.me}></admin-view>`;
+    }
+    if (this.path === "/agent") return html`<agent-view role="main" .api=${this.api}></agent-view>`;
     return this.path === "/settings"
       ? html`<settings-view
           role="main"
@@ -137,18 +171,21 @@ export class AppView extends LitElement {
           @model-changed=${this.onModelChanged}
           @signed-out=${this.onSignedOut}
         ></settings-view>`
-      : html`<chat-view role="main" .session=${this.session} .api=${this.api} .me=${this.me}>
-        </chat-view>`;
+      : html`<chat-view
+          role="main"
+          .session=${this.session}
+          .api=${this.api}
+          .me=${this.me}
+          @model-changed=${this.onModelChanged}
+        ></chat-view>`;
   }
 
-  private tools(me: Me, session: ChatSession) {
-    return this.incomplete
-      ? html`<main class="alone" role="alert">
-          <h1>This view could not be loaded</h1>
-          <p>Check your connection, then reload the page.</p>
-          <button @click=${() => location.reload()}>Reload</button>
-        </main>`
-      : html`<tools-view role="main" .api=${this.api} .session=${session} .me=${me}></tools-view>`;
+  private notLoaded() {
+    return html`<main class="alone" role="alert">
+      <h1>This view could not be loaded</h1>
+      <p>Check your connection, then reload the page.</p>
+      <button @click=${() => location.reload()}>Reload</button>
+    </main>`;
   }
 
   /** Load the signed-in user and start the chat session. */
@@ -204,22 +241,23 @@ export class AppView extends LitElement {
 
   private show(): void {
     this.path = pathNow();
-    if (this.path === "/tools") this.loadTools();
+    this.loadView();
     const titles: Record<string, string> = {
+      "/connections": "Connections",
       "/settings": "Settings",
       "/sign-in": "Sign in",
       "/tools": "Tools",
+      "/agent": "Your agent",
+      "/admin": "Administration",
     };
     const title = titles[this.path];
     document.title = title === undefined ? "OCMT" : `${title} · OCMT`;
   }
 
   /** Most visits are to the chat, which starts without this code. */
-  private loadTools(): void {
-    import("./tools-view").then(
-      () => (this.incomplete = false),
-      () => (this.incomplete = true),
-    );
+  private loadView(): void {
+    this.incomplete = false;
+    ON_DEMAND[this.path]?.().catch(() => (this.incomplete = true));
   }
 
   private readonly onSignedIn = () => {

@@ -14,6 +14,7 @@ import "../components/message-composer";
 import type { MessageComposer } from "../components/message-composer";
 import "../components/message-list";
 import type { MessageList } from "../components/message-list";
+import "../components/model-picker";
 import "../components/setup-progress";
 import { moodOf } from "../components/status-pill";
 import "../components/trouble-banner";
@@ -60,6 +61,7 @@ export class ChatView extends LitElement {
     const { messages, notice, approvals } = this.chat;
     return html`
       <h1 class="unseen">Chat with your agent</h1>
+      <model-picker .api=${this.api} .me=${this.me}></model-picker>
       <div class="conversation">
         <trouble-banner .session=${this.session} .chat=${this.chat} .api=${this.api}>
         </trouble-banner>

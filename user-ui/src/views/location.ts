@@ -1,10 +1,11 @@
 /** The page's paths, and the token in a sign-in link. */
 
-export type Path = "/" | "/settings" | "/sign-in" | "/tools";
+const PATHS = ["/", "/settings", "/sign-in", "/tools", "/connections", "/agent", "/admin"] as const;
+
+export type Path = (typeof PATHS)[number];
 
 export function pathNow(): Path {
-  const path = location.pathname;
-  return path === "/settings" || path === "/sign-in" || path === "/tools" ? path : "/";
+  return PATHS.find((path) => path === location.pathname) ?? "/";
 }
 
 export function goTo(path: Path, { replace = false } = {}): void {
@@ -31,7 +32,7 @@ export function inPageTarget(event: MouseEvent): Path | null {
   for (const node of event.composedPath()) {
     if (!(node instanceof HTMLAnchorElement)) continue;
     const href = node.getAttribute("href");
-    return href === "/" || href === "/settings" || href === "/tools" ? href : null;
+    return PATHS.find((path) => path === href && path !== "/sign-in") ?? null;
   }
   return null;
 }

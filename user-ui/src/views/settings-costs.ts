@@ -12,6 +12,7 @@ import type {
   UserUsageRow,
 } from "../api/generated";
 import { RequestState } from "../api/request-state";
+import "../components/day-plot";
 import { costOf, count, dollars } from "../components/money";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
@@ -73,6 +74,7 @@ export class SettingsCosts extends LitElement {
     );
     return html`
       ${usage.pricesProblem === null ? nothing : html`<p class="problem">${usage.pricesProblem}</p>`}
+      <day-plot .rows=${usage.days}></day-plot>
       <ul>
         ${this.row(TOTAL, "All people together", usage.users, budgets.total)}
         ${usage.users.map((row) =>

@@ -7,7 +7,7 @@ import type { Api } from "../api/client";
 import type { SessionView } from "../api/generated";
 import { RequestState } from "../api/request-state";
 import "../components/sure-button";
-import { fullLabel } from "../components/times";
+import { dayLabel, fullLabel, timeLabel } from "../components/times";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
 
@@ -33,6 +33,14 @@ export class SettingsDevices extends LitElement {
       <ul>
         ${this.sessions.map((session) => this.row(session))}
       </ul>
+      ${
+        this.sessions.length < 2
+          ? nothing
+          : html`<sure-button
+              label="Sign out everywhere"
+              @sure=${this.signOutEverywhere}
+            ></sure-button>`
+      }
       ${this.work.outcome()}
     `;
   }
@@ -43,7 +51,7 @@ export class SettingsDevices extends LitElement {
       <div>
         ${name} ${session.current ? html`<span class="tag">this device</span>` : nothing}
         <div class="muted small">
-          Last used ${fullLabel(new Date(session.lastUsedAt).getTime())}
+          Last used ${used(session)}, signed in ${fullLabel(new Date(session.createdAt).getTime())}
         </div>
       </div>
       ${
@@ -67,12 +75,27 @@ export class SettingsDevices extends LitElement {
     }, "That device was signed out.");
   }
 
+  private readonly signOutEverywhere = async () => {
+    await this.work.run(async () => {
+      await this.api.endAllSessions();
+      this.dispatchEvent(new CustomEvent("signed-out", { bubbles: true, composed: true }));
+    });
+  };
+
   private readonly signOut = async () => {
     await this.work.run(async () => {
       await this.api.signOut();
       this.dispatchEvent(new CustomEvent("signed-out", { bubbles: true, composed: true }));
     });
   };
+}
+
+/** When and from where a session was used last. Two sessions of one browser differ in both. */
+function used({ lastUsedAt, client }: SessionView): string {
+  const when = timeLabel(new Date(lastUsedAt).getTime(), Date.now());
+  const day = dayLabel(new Date(lastUsedAt).getTime(), Date.now());
+  const at = when.includes("ago") || when === "just now" ? when : `${day}, ${when}`;
+  return client === "" ? at : `${at} from ${client}`;
 }
 
 /** A short name from a User-Agent header, such as “Firefox on Windows”. */

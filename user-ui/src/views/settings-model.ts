@@ -16,6 +16,8 @@ const DEMO: ProviderView = {
   name: "Demo model",
   keySet: false,
   keyHint: null,
+  shared: false,
+  url: null,
   models: ["demo"],
 };
 
@@ -29,6 +31,7 @@ export class SettingsModel extends LitElement {
   @state() private listed: readonly string[] | null = null;
   @state() private listProblem = "";
   private more = false;
+  @query("#url") private urlField!: HTMLInputElement | null;
   @query("#key") private keyField!: HTMLInputElement | null;
 
   private readonly loading = new RequestState(this);
@@ -117,6 +120,14 @@ export class SettingsModel extends LitElement {
         The language model that your agent uses. A change applies from the next message on.
       </p>
       ${this.loading.outcome()}
+      ${
+        this.choice?.usable === false
+          ? html`<p class="problem" role="status">
+              Your administrator does not provide this model to you any more, so your agent cannot
+              answer. Choose another, or add a key of your own.
+            </p>`
+          : nothing
+      }
       ${this.choice === null ? nothing : this.form(this.providers(this.choice))}
     `;
   }
@@ -142,8 +153,6 @@ export class SettingsModel extends LitElement {
   }
 
   private card(provider: ProviderView) {
-    const note =
-      provider.id === "demo" ? "No key needed" : provider.keySet ? "Key added" : "Needs a key";
     return html`<label class="card">
       <input
         type="radio"
@@ -151,12 +160,15 @@ export class SettingsModel extends LitElement {
         .checked=${provider.id === this.provider}
         @change=${() => this.pick(provider)}
       />
-      <span>${provider.name}<small>${note}</small></span>
+      <span>${provider.name}<small>${noteOf(provider)}</small></span>
     </label>`;
   }
 
   private details(provider: ProviderView) {
+    const own = provider.id === "own";
+    const optional = own || provider.keySet || provider.shared;
     return html`
+      ${own ? this.address(provider) : nothing}
       <div class="field">
         <label for="model">Model</label>
         <input
@@ -182,8 +194,8 @@ export class SettingsModel extends LitElement {
           autocomplete="off"
           data-1p-ignore
           data-lpignore="true"
-          ?required=${!provider.keySet}
-          placeholder=${provider.keySet ? "Leave empty to keep your current key" : ""}
+          ?required=${!optional}
+          placeholder=${keyPlaceholder(provider)}
           aria-describedby="key-help"
         />
         <small id="key-help">
@@ -191,11 +203,11 @@ export class SettingsModel extends LitElement {
         </small>
       </div>
       ${
-        provider.keySet
+        provider.keySet || provider.url !== null
           ? html`<div class="kept">
-              <span>Your key: <b>${provider.keyHint ?? "added"}</b></span>
+              ${provider.keySet ? html`<span>Your key: <b>${provider.keyHint ?? "added"}</b></span>` : nothing}
               <sure-button
-                label="Remove key"
+                label=${own ? "Remove server" : "Remove key"}
                 what=" for ${provider.name}"
                 @sure=${() => this.removeKey(provider)}
               ></sure-button>
@@ -205,13 +217,32 @@ export class SettingsModel extends LitElement {
     `;
   }
 
+  private address(provider: ProviderView) {
+    return html`<div class="field">
+      <label for="url">Address</label>
+      <input
+        id="url"
+        type="url"
+        ?required=${provider.url === null && !provider.shared}
+        placeholder=${provider.shared ? "Leave empty to use your administrator's" : "https://ollama.example.com/v1"}
+        autocomplete="off"
+        spellcheck="false"
+        .value=${provider.url ?? ""}
+        aria-describedby="url-help"
+      />
+      <small id="url-help">
+        Any server with OpenAI's chat completions, such as Ollama, vLLM or LM Studio.
+      </small>
+    </div>`;
+  }
+
   private providers(choice: ModelAnswer): readonly ProviderView[] {
     const hasDemo = choice.providers.some(({ id }) => id === "demo");
     return hasDemo ? choice.providers : [DEMO, ...choice.providers];
   }
 
   private async list(provider: ProviderView, search = ""): Promise<void> {
-    if (!provider.keySet || (this.listed !== null && !this.more)) return;
+    if (!hasList(provider) || (this.listed !== null && !this.more)) return;
     try {
       const { models, more, problem } = await this.api.models(provider.id, search);
       if (provider.id !== this.provider || search !== (search && this.model)) return;
@@ -251,7 +282,12 @@ export class SettingsModel extends LitElement {
   private readonly onSave = async (event: Event) => {
     event.preventDefault();
     const key = this.keyField?.value.trim() ?? "";
-    const change: ModelRequest = { provider: this.provider, model: this.model.trim() };
+    const url = this.urlField?.value.trim() ?? "";
+    const change: ModelRequest = {
+      provider: this.provider,
+      model: this.model.trim(),
+      ...(url === "" ? {} : { url }),
+    };
     await this.saving.run(async () => {
       this.take(await this.api.chooseModel(key === "" ? change : { ...change, key }));
       this.forgetKey();
@@ -261,11 +297,16 @@ export class SettingsModel extends LitElement {
   };
 
   private async removeKey(provider: ProviderView): Promise<void> {
-    await this.saving.run(async () => {
-      await this.api.removeKey(provider.id);
-      this.take(await this.api.model());
-      this.announce();
-    }, `Your key for ${provider.name} was removed.`);
+    await this.saving.run(
+      async () => {
+        await this.api.removeKey(provider.id);
+        this.take(await this.api.model());
+        this.announce();
+      },
+      provider.id === "own"
+        ? "Your server was removed."
+        : `Your key for ${provider.name} was removed.`,
+    );
   }
 
   private forgetKey(): void {
@@ -275,6 +316,25 @@ export class SettingsModel extends LitElement {
   private announce(): void {
     this.dispatchEvent(new CustomEvent("model-changed", { bubbles: true, composed: true }));
   }
+}
+
+function noteOf(provider: ProviderView): string {
+  if (provider.id === "demo") return "No key needed";
+  if (provider.keySet || provider.url !== null)
+    return provider.url === null ? "Key added" : "Added";
+  if (provider.shared) return "Provided by your administrator";
+  return provider.id === "own" ? "Needs an address" : "Needs a key";
+}
+
+function keyPlaceholder(provider: ProviderView): string {
+  if (provider.keySet) return "Leave empty to keep your current key";
+  if (provider.shared) return "Leave empty to use your administrator's";
+  return provider.id === "own" ? "Only if the server needs one" : "";
+}
+
+/** Whether the provider lists its models to this user. */
+function hasList({ keySet, shared, url }: ProviderView): boolean {
+  return keySet || shared || url !== null;
 }
 
 declare global {

@@ -6,6 +6,7 @@ import { customElement, property, state } from "lit/decorators.js";
 import type { Api } from "../api/client";
 import type { BudgetView, UsageAnswer, UsageRow } from "../api/generated";
 import { RequestState } from "../api/request-state";
+import "../components/day-plot";
 import { costOf, count, dollars, grouped, sum } from "../components/money";
 import { base, controls } from "../styles/controls";
 import { sectionStyles } from "./settings-styles";
@@ -22,25 +23,6 @@ export class SettingsUsage extends LitElement {
     controls,
     sectionStyles,
     css`
-      .plot {
-        display: flex;
-        align-items: flex-end;
-        gap: 2px;
-        height: 6rem;
-        margin: 0 0 1rem;
-        padding: 0;
-        border-bottom: 1px solid var(--line);
-      }
-      .plot li {
-        position: relative;
-        flex: 1 1 0;
-        display: block;
-        min-height: 2px;
-        padding: 0;
-        border: 0;
-        border-radius: 3px 3px 0 0;
-        background: var(--accent);
-      }
       .told {
         font-weight: 600;
       }
@@ -81,30 +63,13 @@ export class SettingsUsage extends LitElement {
     }
     return html`
       <p class="muted">The last 30 days, in the time zone ${timeZone}: ${costOf(rows)}.</p>
-      ${this.plot(grouped(rows, (row) => row.day))} ${this.budget(budget)}
+      <day-plot .rows=${rows}></day-plot>
+      ${this.budget(budget)}
       <ul>
         ${grouped(rows, (row) => row.model).map(([model, used]) => this.model(model, used))}
       </ul>
       <p class="small"><a href="/api/usage/export" download>Download as CSV</a></p>
     `;
-  }
-
-  /** A bar for each day, as high as its cost; by tokens if no cost is known. */
-  private plot(days: readonly (readonly [string, readonly UsageRow[]])[]) {
-    const cost = (rows: readonly UsageRow[]) => sum(rows, (row) => row.costUsd ?? 0);
-    const tokens = (rows: readonly UsageRow[]) => sum(rows, (row) => row.tokensIn + row.tokensOut);
-    const size = days.some(([, rows]) => cost(rows) > 0) ? cost : tokens;
-    const most = Math.max(...days.map(([, rows]) => size(rows)), Number.MIN_VALUE);
-    return html`<ul class="plot" aria-label="By day">
-      ${days.map(([day, rows]) => {
-        const label = `${day}: ${costOf(rows)}, ${count(tokens(rows))} tokens`;
-        const height = Math.round((100 * size(rows)) / most);
-        // A property: the page's content security policy blocks style attributes, and so `styleMap`.
-        return html`<li title=${label} .style=${`height: ${height}%`}>
-          <span class="unseen">${label}</span>
-        </li>`;
-      })}
-    </ul>`;
   }
 
   private model(model: string, rows: readonly UsageRow[]) {

@@ -10,7 +10,7 @@ import { pageRelease } from "./page-release";
 import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
-import "./settings-people";
+import "./settings-shared-keys";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
 
@@ -39,24 +39,31 @@ export class SettingsView extends LitElement {
 
   override firstUpdated(): void {
     this.heading?.focus();
+    import("./account-data").catch(() => (this.incomplete = true));
     if (this.me.user.role === "admin") {
-      import("./settings-shared-tools").catch(() => (this.incomplete = true));
+      Promise.all([import("./settings-shared-tools"), import("./settings-oauth-clients")]).catch(
+        () => (this.incomplete = true),
+      );
     }
     void pageRelease().then((release) => (this.page = release));
   }
 
   override render() {
-    const { user, version, mail } = this.me;
+    const { user, version } = this.me;
     return html`<div class="column">
       <h1 tabindex="-1">Settings</h1>
       <settings-model .api=${this.api}></settings-model>
       <settings-usage .api=${this.api}></settings-usage>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
+      <account-data .api=${this.api} email=${user.email}></account-data>
       ${
         user.role === "admin"
-          ? html`<settings-people .api=${this.api} .myId=${user.id} ?mail=${mail}>
-              </settings-people>
+          ? html`<p class="admin">
+                <a href="/admin">Administration</a>: people and their agents, invitations, the host
+                and the audit trail.
+              </p>
               <settings-costs .api=${this.api}></settings-costs>
+              <settings-shared-keys .api=${this.api}></settings-shared-keys>
               ${this.sharedTools()}`
           : nothing
       }
@@ -69,9 +76,10 @@ export class SettingsView extends LitElement {
   private sharedTools() {
     return this.incomplete
       ? html`<p class="problem" role="alert">
-          The section “Shared tools” could not be loaded. Reload the page.
+          The sections for tools and connections could not be loaded. Reload the page.
         </p>`
-      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>`;
+      : html`<settings-shared-tools .api=${this.api}></settings-shared-tools>
+          <settings-oauth-clients .api=${this.api}></settings-oauth-clients>`;
   }
 }
 

@@ -93,7 +93,7 @@ export class SignInView extends LitElement {
           <h1 tabindex="-1">${mailIcon}Check your mail</h1>
           <p>${this.message}</p>
           <p class="muted">
-            Sent to <b>${this.email}</b>. Open the link on this device if you can.
+            Your address: <b>${this.email}</b>. Open the link on this device if you can.
           </p>
           <form @submit=${this.onCode}>
             <label for="code">Opened the link elsewhere?</label>

@@ -91,7 +91,10 @@ export class ToolsServer extends LitElement {
     }
     const enter = () => (this.entering = true);
     const needsKey = server.credentialState === "missing" || server.credentialState === "refused";
+    const wantsSignIn =
+      server.transport === "http" && server.credentialName === null && server.trouble !== null;
     return html`
+      ${wantsSignIn ? html`<div class="acts">${this.button("Sign in", "", this.onSignIn)}</div>` : nothing}
       ${needsKey ? html`<div class="acts">${this.button("Enter key", "", enter)}</div>` : nothing}
       <details>
         <summary>Manage<span class="unseen"> ${visibleName(server.name)}</span></summary>
@@ -108,6 +111,7 @@ export class ToolsServer extends LitElement {
     const { credentialState } = this.server;
     const hasKey = credentialState === "ok" || credentialState === "refused";
     return html`
+      ${this.server.connectionId === null ? nothing : this.disconnectButton("Sign out")}
       ${hasKey ? this.disconnectButton("Remove key") : nothing}
       ${this.button("Disable", "plain", () => this.enable(false))} ${this.deleteButton()}
     `;
@@ -273,6 +277,9 @@ export class ToolsServer extends LitElement {
     if (done) this.entering = false;
     return done;
   }
+
+  private readonly onSignIn = () =>
+    void this.work.run(async () => location.assign(await this.tools.signIn(this.server.id)));
 
   private readonly onRefresh = () =>
     void this.take(() => this.tools.refresh(this.server.id), "Its tools were read again.");

@@ -131,6 +131,56 @@ async def test_the_next_job_is_its_nightly_one_and_not_a_heartbeat(agent: Agent)
     assert due.timestamp() * 1000 not in heartbeats
 
 
+async def test_a_users_jobs_are_listed_run_paused_and_deleted(agent: Agent) -> None:
+    control, access = agent.control, agent.access
+    added = await control.call(
+        access,
+        "cron.add",
+        {
+            "name": "News",
+            "schedule": {"kind": "cron", "expr": "0 8 * * *", "tz": "Europe/Berlin"},
+            "sessionTarget": "isolated",
+            "wakeMode": "now",
+            "payload": {"kind": "agentTurn", "message": "Tell me the news."},
+        },
+    )
+    jobs = {job.id: job for job in await control.list_jobs(access)}
+    job = jobs.pop(str(added["id"]))
+    assert (job.name, job.task, job.cron, job.time_zone) == (
+        "News", "Tell me the news.", "0 8 * * *", "Europe/Berlin",
+    )  # fmt: skip
+    assert (job.enabled, job.editable, job.next_run_at is not None) == (True, True, True)
+    assert not any(own.editable for own in jobs.values()), jobs
+
+    await control.enable_job(access, job.id, enabled=False)
+    await control.run_job(access, job.id)
+    async with asyncio.timeout(60):
+        while True:
+            [job] = [one for one in await control.list_jobs(access) if one.id == job.id]
+            if job.last_run_at is not None:
+                break
+            await asyncio.sleep(0.2)  # the gateway has no event for it over HTTP
+    assert not job.enabled
+    await control.remove_job(access, job.id)
+    assert job.id not in {one.id for one in await control.list_jobs(access)}
+
+
+async def test_a_heartbeat_is_turned_on_and_off_while_the_gateway_runs(agent: Agent) -> None:
+    async def due_within(minutes: int) -> bool:
+        at = await agent.control.next_job_at(agent.access, heartbeats=True)
+        return at is not None and at <= datetime.now(UTC) + timedelta(minutes=minutes)
+
+    # The nightly job may be due within minutes, too.
+    nightly = await agent.control.next_job_at(agent.access)
+    assert nightly is not None
+    for minutes in (5, None):
+        await agent.runtime.set_heartbeat("ada", minutes)
+        async with asyncio.timeout(60):
+            while await due_within(5) is not (minutes == 5):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)  # it reads its configuration by itself
+    assert await agent.control.next_job_at(agent.access) == nightly
+
+
 async def test_a_suspended_gateway_takes_no_calls_until_it_is_resumed(
     agent: Agent,
 ) -> None:

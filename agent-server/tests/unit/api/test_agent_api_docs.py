@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import ocmt_agent
-from ocmt_agent.api import endpoints, tool_server_endpoints
+from ocmt_agent.api import endpoints, file_endpoints, tool_server_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_common.agent_api import HibernationState, ToolServerState
@@ -18,10 +18,11 @@ PAGE = (ROOT / "docs" / "agent-api.md").read_text(encoding="utf-8")
 def routes() -> set[tuple[str, str]]:
     served = {("ANY", PROXY_PATH.replace("{path:path}", "{path}")), ("WebSocket", PROXY_PATH)}
     served = {(m, p.replace("{path:path}", "{path}")) for m, p in served}
-    for route in (*endpoints.router.routes, *tool_server_endpoints.router.routes):
+    routers = (endpoints.router, tool_server_endpoints.router, file_endpoints.router)
+    for route in (route for router in routers for route in router.routes):
         assert isinstance(route, Route)
         served |= {(method, route.path) for method in route.methods or ()}
-    names = {"{user_id}": "{userId}", "{server_id}": "{serverId}"}
+    names = {"{user_id}": "{userId}", "{server_id}": "{serverId}", "{job_id}": "{jobId}"}
     return {(m, _renamed(p, names)) for m, p in served if m != "HEAD"}
 
 

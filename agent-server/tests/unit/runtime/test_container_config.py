@@ -19,13 +19,16 @@ from ocmt_agent.runtime.spec import (
     heap_flags,
     hostname_of,
     relay_urls,
+    with_model,
     with_tools_version,
 )
+from ocmt_common.agent_api import AgentModel, ModelApi
 from ocmt_common.container_names import SPEC_LABEL
 
 USER_IDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=32, max_size=64)
 ADA = AgentSpec("ada", SecretText("g" * 32), SecretText("a" * 32), 1)
+CLAUDE = AgentModel(api=ModelApi.MESSAGES, name="claude-opus-5", reasoning=True, images=True)
 GATEWAY = gateway_config(relay_urls("10.213.0.1", 4001), user_id="ada", bind="lan", port=18789)
 
 
@@ -121,3 +124,70 @@ def test_the_version_of_the_tools_is_in_the_address_alone() -> None:
     assert with_tools_version(with_tools_version(GATEWAY, 7), 8) == with_tools_version(GATEWAY, 8)
     seventh["mcp"]["servers"]["ocmt"]["url"] = url
     assert seventh == GATEWAY
+
+
+def test_the_model_makes_no_other_container() -> None:
+    def label(spec: AgentSpec) -> str:
+        return str(config_of(spec)["Labels"][SPEC_LABEL])
+
+    assert label(replace(ADA, model=CLAUDE)) == label(ADA)
+
+
+def test_the_usual_model_changes_nothing() -> None:
+    assert with_model(GATEWAY, AgentModel()) == GATEWAY
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "of_provider", "of_model"),
+    [
+        (
+            CLAUDE,
+            "",
+            {"api": "anthropic-messages", "authHeader": True},
+            {
+                "reasoning": True,
+                "maxTokens": 32_000,
+                "input": ["text", "image"],
+                "params": {"canonicalModelId": "claude-opus-5"},
+            },
+        ),
+        (
+            AgentModel(api=ModelApi.RESPONSES, name="gpt-5.5", reasoning=True),
+            "/v1",
+            {"api": "openai-responses"},
+            {
+                "reasoning": True,
+                "maxTokens": 32_000,
+                "compat": {"supportedReasoningEfforts": ["low", "medium", "high"]},
+            },
+        ),
+        (
+            AgentModel(api=ModelApi.MESSAGES, name="claude-3-5-haiku"),
+            "",
+            {"api": "anthropic-messages", "authHeader": True},
+            {},
+        ),
+        (
+            AgentModel(name="grok-4.7", images=True),
+            "/v1",
+            {"api": "openai-completions"},
+            {"input": ["text", "image"]},
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, AgentModel) else "",
+)
+def test_the_model_is_in_the_configuration_of_its_provider_alone(
+    model: AgentModel, path: str, of_provider: dict[str, Any], of_model: dict[str, Any]
+) -> None:
+    changed = with_model(with_model(GATEWAY, CLAUDE), model)
+    provider = changed["models"]["providers"].pop("ocmt")
+    root = GATEWAY["models"]["providers"]["ocmt"]["baseUrl"].removesuffix("/v1")
+
+    assert provider == {
+        "baseUrl": f"{root}{path}",
+        "apiKey": "${OCMT_AGENT_TOKEN}",
+        "models": [{"id": "default", "name": "Default", **of_model}],
+        **of_provider,
+    }
+    assert with_model(changed | {"models": GATEWAY["models"]}, AgentModel()) == GATEWAY
+    assert with_model(with_model(GATEWAY, model), AgentModel()) == GATEWAY

@@ -3,18 +3,20 @@
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ocmt_agent.runtime.gateway_config_file import change_tools_version, write_config
+from ocmt_agent.runtime.gateway_config_file import change_config, write_config
 from ocmt_agent.runtime.spec import gateway_config, relay_urls, with_tools_version
 
 CONFIG = gateway_config(relay_urls("127.0.0.1", 1), user_id="ada", bind="lan", port=2)
 
 
 def change(file: Path, version: int) -> None:
-    change_tools_version(file, version, mode=0o644, durable=False)
+    change = partial(with_tools_version, version=version)
+    change_config(file, change, mode=0o644, durable=False)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Recreates one agent's folder from an archive whose entries the agent chose.
 
-The folder is made inside one that only root can reach. Every folder of an entry's path is opened by
-descriptor and never through a link, symbolic links are made last, and every file belongs to the
-agent, whatever owner the archive gives.
+The folder is created inside one that only root can enter. Every folder on an entry's path is opened
+by descriptor and never through a link, symbolic links are created last, and every file gets the
+agent's owner, not the one in the archive.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ Owner = tuple[int, int]
 _SET_ID = 0o6000
 _NO_UID = 2**32 - 1
 _BLOCK = 1 << 20
-# These must not be links: the agent's folder, and the server's own folders in it.
+# The agent's folder and the server's own folders in it, which must not be links.
 _FIRST_LINK_DEPTH = 2
 
 
@@ -39,10 +39,10 @@ class AgentDraft:
     """
 
     def __init__(self, agent: str, drafts: int, *, home: Owner, state: Owner | None) -> None:
-        """`home` owns the agent's folder, `state` the agent's files.
+        """`home` is the owner of the agent's folder, `state` the owner of the agent's files.
 
-        If `state` is `None`, the files belong to the owner that the archive gives for the folder
-        `state`, which no agent can change.
+        If `state` is `None`, the files get the owner that the archive has for the folder `state`,
+        which no agent can change.
         """
         self._agent = agent
         self._drafts = drafts
@@ -71,7 +71,7 @@ class AgentDraft:
             raise Refused(f"{shown(member.name)} is neither a file, a folder nor a symbolic link")
 
     def finish(self) -> None:
-        """Create the symbolic links."""
+        """Create the symbolic links. No more entries can be added."""
         if self._links is None:
             return
         self._links.seek(0)
@@ -102,7 +102,7 @@ class AgentDraft:
         return self._home
 
     def _above(self, parts: list[str]) -> int:
-        """The descriptor of the folder that the entry is in, kept open for the next entry."""
+        """The descriptor of the entry's folder, kept open for the next entry. Raises `Refused`."""
         above = parts[:-1]
         if self._folder is not None:
             if self._folder[0] == above:

@@ -1,7 +1,8 @@
 """Stores an agent's files in a tar archive, and reads them back.
 
-A sparse file is stored as a list of its extents, one "offset length" per line, and then their data;
-two PAX headers mark it. GNU's sparse format is not used: versions of Python read it differently.
+A sparse file is stored as a list of its extents, one "offset length" per line, followed by their
+data; two PAX headers mark it. GNU's sparse format is not used, since versions of Python read it
+differently.
 """
 
 import gzip
@@ -33,7 +34,7 @@ def reading(source: gzip.GzipFile) -> tarfile.TarFile:
 
 
 def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The archive's members in order; tarfile's own iteration would keep all in memory."""
+    """The archive's members in order, without keeping all in memory as tarfile's iterator does."""
     while (member := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined]
         yield member
@@ -61,7 +62,7 @@ def header(path: str, seen: os.stat_result) -> tarfile.TarInfo:
 
 
 def content(made: tarfile.TarInfo, file: int, size: int, extents: Sequence[Extent]) -> ExtentReader:
-    """A reader of the bytes to store for a file of `size` bytes. Completes the header `made`."""
+    """A reader of the bytes to store for a file of `size` bytes. Completes its header `made`."""
     stored = total(extents)
     if stored == size:
         made.size = size

@@ -1,27 +1,27 @@
-"""Limits on what is stored of one agent, and the list of what was left out."""
+"""Limits on the data stored of one agent, and the list of what was left out."""
 
 from dataclasses import dataclass, field
 
 from ocmt_cli.backup.hostside.no_follow import Refused, shown
 
 MAX_ENTRIES = 1_000_000
-"""Most files, folders, links and holes of one agent. Each costs memory, and most an inode."""
+"""Limit on an agent's files, folders, links and holes: each takes memory, most an inode."""
 MAX_DEPTH = 256
-"""Most nested folders. Each level keeps a descriptor open, of which a process has 1,024."""
+"""Limit on nested folders: each level keeps a descriptor open, and a process has 1,024."""
 MAX_FILE_BYTES = 16 * 1000**4
-"""Largest apparent size of a sparse file; ext4's limit is a little higher."""
+"""Limit on the apparent size of a sparse file; ext4's own is a little higher."""
 SETTLE_S = 30.0
 """Total seconds to wait for an agent's changing databases."""
 _REPORTED = 20
 
 
 class OverBudget(Refused):
-    """The agent exceeds a limit, and none of its files are stored."""
+    """The agent exceeds a limit, so none of its files are stored."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of one agent's limits."""
+    """The remaining part of one agent's limits."""
 
     data_bytes: int
     entries: int = MAX_ENTRIES

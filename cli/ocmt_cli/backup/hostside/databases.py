@@ -1,12 +1,12 @@
 """Copies agents' SQLite databases as files, consistently, without opening them as databases.
 
 SQLite plays back a journal beside a database and then deletes the file that the journal names as
-its super-journal. With root's rights, that could be any file of the host, at the agent's choice. So
-the database, its journal and its log are copied as they are. After a restore, the agent's OpenClaw
-recovers them when it opens the database in its container.
+its super-journal. Run by root, it would delete any file that the agent names. So the database, its
+journal and its log are copied as they are. After a restore, the agent's OpenClaw recovers them when
+it opens the database in its container.
 
-The copies are consistent when neither database nor journal changed meanwhile. The log may have
-grown: SQLite appends to it until it restarts it with another header (the first 32 bytes,
+The copies are consistent if neither database nor journal changed meanwhile. The log may have grown:
+SQLite appends to it until it restarts the log with another header (the first 32 bytes,
 sqlite.org/walformat.html), and ignores data after the last complete commit.
 """
 
@@ -50,7 +50,7 @@ class _Mark:
     files: tuple[tuple[int, int, int, int] | None, ...]
     log: bytes
     settled: bool = field(compare=False)
-    """Whether a later change alters a file time, whose clock ticks every few milliseconds."""
+    """Whether a later change would alter a file time, whose clock ticks every few milliseconds."""
 
 
 def siblings(name: str, names: Sequence[str]) -> list[str]:
@@ -65,8 +65,8 @@ def copies_of_one_moment(
 ) -> Iterator[list[Copy]]:
     """Copy the database `name` of the folder `at`, and those of `beside` that exist.
 
-    `working` is a folder for the copies that agents cannot reach; `until` is a time of
-    `time.monotonic`. At least one attempt is made. Raises `Unsettled`, `OverBudget` or
+    `working` is a folder for the copies, which agents cannot enter. Makes at least one attempt, and
+    retries until the `time.monotonic()` value `until`. Raises `Unsettled`, `OverBudget` or
     `FileNotFoundError`.
     """
     pause_s = 0.002
@@ -97,7 +97,7 @@ def _copy(
             continue
         try:
             seen = os.fstat(source)
-            # A budget of its own: copied bytes are counted later, when they are stored.
+            # A separate budget, since copied bytes are counted again when they are stored.
             extents = extents_of(source, seen.st_size, Budget(0, budget.entries))
             left -= total(extents)
             if left < 0:
@@ -123,7 +123,7 @@ def _mark(name: str, at: int) -> _Mark:
             files.append(None)
             continue
         files.append((seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
-        # A time far ahead means that the clock was set back: a later change shows as well.
+        # A time far in the future: the clock was set back, so a later change is visible as well.
         settled &= not now <= seen.st_ctime_ns < now + 1_000_000_000
     return _Mark(tuple(files), _log_header(name, at), settled)
 

@@ -37,9 +37,9 @@ _COMPRESSION = 6
 
 
 def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
-    """Send each agent of `folder` as an archive; one with more than `data_bytes` bytes fails.
+    """Send each agent of `folder` as an archive; an agent with over `data_bytes` bytes fails.
 
-    Raises `Refused` or `OSError` when the folder itself cannot be trusted or read, and
+    Raises `Refused` or `OSError` if the folder itself cannot be trusted or read, and
     `BrokenPipeError`.
     """
     try:
@@ -58,7 +58,7 @@ def dump_agents(folder: Path, data_bytes: int, out: IO[bytes]) -> None:
 
 
 def _sent(agent: str, agents: int, working: str, data_bytes: int, out: IO[bytes]) -> dict[str, Any]:
-    """Send one agent's archive. Returns why it failed, if it did, and what was left out."""
+    """Send one agent's archive. Returns why it failed (or `None`) and what was left out."""
     left_out = LeftOut()
     failed = None
     try:

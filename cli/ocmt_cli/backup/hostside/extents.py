@@ -1,4 +1,4 @@
-"""Sparse files: only allocated extents are read, sent and written."""
+"""Reads and writes only the allocated extents of sparse files."""
 
 import errno
 import io
@@ -13,7 +13,7 @@ Extent = tuple[int, int]
 
 
 def extents_of(file: int, size: int, budget: Budget) -> list[Extent]:
-    """The parts of a file of `size` bytes with data. Each hole takes an entry of the budget."""
+    """The extents of a file of `size` bytes that have data. Each hole counts as a budget entry."""
     found: list[Extent] = []
     end = 0
     while end < size:
@@ -37,10 +37,10 @@ def total(extents: Sequence[Extent]) -> int:
 
 
 class ExtentReader(io.RawIOBase):
-    """Reads the extents of a file in order, exactly as many bytes as they have.
+    """Reads the extents of a file in order, always to their full length.
 
-    Bytes that were truncated meanwhile or that the disk cannot read are read as zeros; `failed` has
-    the disk's error.
+    Bytes that were truncated meanwhile or that the disk cannot read become zeros; `failed` is the
+    disk's error.
     """
 
     def __init__(self, file: int, extents: Sequence[Extent], *, before: bytes = b"") -> None:

@@ -1,8 +1,7 @@
 """Frames that carry the agents' archives in order over one pipe between a host and this machine.
 
-A frame is its kind (one byte), its length (four bytes, big endian) and that many bytes. An archive
-is BEGIN (JSON), DATA…, END (JSON). LAST follows the last archive, so that a broken pipe is
-detected.
+A frame is its kind (one byte), its length (four bytes, big-endian) and that many bytes. An archive
+is BEGIN (JSON), DATA…, END (JSON). LAST follows the last archive, to detect a broken pipe.
 """
 
 import io
@@ -34,7 +33,7 @@ def send_json(out: IO[bytes], kind: bytes, value: Any) -> None:
 
 
 def received(source: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Every frame before LAST. Raises `BadFrame` if one is malformed or LAST is missing."""
+    """`(kind, payload)` of each frame before LAST. Raises `BadFrame`, also if LAST is missing."""
     while True:
         head = source.read(_HEAD.size)
         if len(head) < _HEAD.size:
@@ -51,7 +50,7 @@ def received(source: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 class DataWriter(io.RawIOBase):
-    """Sends what is written to it as DATA frames; `close` sends the rest."""
+    """A file that sends written data as DATA frames; `close` sends the rest."""
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
@@ -78,7 +77,7 @@ class DataWriter(io.RawIOBase):
 
 
 class DataReader(io.RawIOBase):
-    """Reads the content of one archive's DATA frames, up to its END."""
+    """A file that reads the content of one archive's DATA frames, up to its END."""
 
     def __init__(self, frames: Iterator[tuple[bytes, bytes]]) -> None:
         self._frames = frames

@@ -1,7 +1,7 @@
 """Opens names in a folder that another user may change, without following that user's links.
 
-A name is first opened with O_PATH, which has no side effects on any type of file. Every later step
-uses that descriptor, so replacing the name meanwhile has no effect.
+A name is first opened with O_PATH, which has no side effects for any type of file. All later steps
+use this descriptor, so replacing the name meanwhile has no effect.
 """
 
 import errno
@@ -20,7 +20,7 @@ _FIRST_USER_GROUP = 1000
 
 
 class Refused(Exception):
-    """One agent's files, or a path, cannot be used; `str()` gives the reason."""
+    """An agent's files or a path cannot be used. `str()` is the reason."""
 
 
 def shown(name: str) -> str:

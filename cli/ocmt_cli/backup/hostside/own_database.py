@@ -1,4 +1,4 @@
-"""The servers' own SQLite databases. SQLite can open them safely: agents cannot write to them."""
+"""Copies the servers' own SQLite databases, which are safe to open: agents cannot write them."""
 
 import os
 import shutil
@@ -37,10 +37,10 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
 
 
 def restore_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
-    """Replace a database atomically. The new one has the owner of the old one or of the folder.
+    """Replace a database atomically. The new one gets the owner of the old one or of the folder.
 
-    The old database is kept beside it, complete; its path is written to `out`. Its journals are
-    removed, since they do not fit the new one. Raises `Refused`.
+    A complete copy of the old database is kept beside it, and its path is written to `out`. The old
+    journals are removed, since they do not belong to the new database. Raises `Refused`.
     """
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = own_folder(database.parent) / database.name
@@ -57,13 +57,13 @@ def restore_database(database: Path, source: IO[bytes], out: IO[str]) -> None:
         os.fchown(draft.fileno(), owner.st_uid, owner.st_gid)
         if there:
             out.write(str(_keep_aside(place)))
-        # Only now that the new database is on disk: the old one needs them.
+        # Only once the new database is on disk, since the old one needs them.
         for ending in ("-wal", "-shm", "-journal"):
             Path(f"{place}{ending}").unlink(missing_ok=True)
 
 
 def _keep_aside(place: Path) -> Path:
-    """Copy a database that no server uses, with what its journals hold. Returns the copy's path."""
+    """Copy a database that is not in use, including its journals. Returns the copy's path."""
     kept = place.with_name(f"{place.name}.before-restore-{time.time_ns() // 1_000_000}")
     with replacing_file(kept) as draft:
         source, target = sqlite3.connect(place), sqlite3.connect(draft.name)

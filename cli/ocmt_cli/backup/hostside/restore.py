@@ -1,6 +1,6 @@
 """Unpacks agents' archives from standard input into a folder that replaces the agents' folder.
 
-A bad archive fails only its agent (`agent_draft`); the others are restored.
+If an archive is bad, only its agent fails (`agent_draft`); the others are restored.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ _BLOCK = 1 << 20
 def restore_agents(folder: Path, source: IO[bytes], out: IO[str]) -> None:
     """Replace the agents' folder `folder` with the archives, and keep the old one beside it.
 
-    Prints the old folder's new path and the refused agents with reasons, as JSON. If it raises
-    `Refused`, `OSError` or `BadFrame`, nothing has changed.
+    Writes the old folder's new path and the refused agents with reasons to `out`, as JSON. If it
+    raises `Refused`, `OSError` or `BadFrame`, nothing has changed.
     """
     name = folder.name
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class _Restore:
         self._refused: dict[str, str] = {}
 
     def all(self, source: IO[bytes]) -> list[tuple[str, str]]:
-        """Restore all agents from `source`. Returns those refused, each with the reason."""
+        """Restore all agents from `source`. Returns `(agent, reason)` of each refused one."""
         incoming = frames.received(source)
         for kind, payload in incoming:
             if kind != frames.BEGIN:
@@ -109,7 +109,7 @@ class _Restore:
         return sorted(self._refused.items())
 
     def _archive(self, expected: str | None, source: frames.DataReader) -> None:
-        """Unpack one agent's archive; if `expected` is `None`, format 1's archive of all agents."""
+        """Unpack the archive of the agent `expected`; `None`: format 1's archive of all agents."""
         drafts: dict[str, AgentDraft] = {}
         try:
             with (
@@ -172,7 +172,7 @@ class _Restore:
         return AgentDraft(agent, self._draft, home=home, state=state)
 
     def _keep_runtime(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Restore the file that names the agents' runtime; if the host has one, keep that."""
+        """Restore the file that names the agents' runtime, but prefer the host's own."""
         data = archive.extractfile(member) if member.type == tarfile.REGTYPE else None
         said = data.read(_RUNTIME_BYTES) if data is not None else b""
         there = None if self._there is None else opened_file(RUNTIME, self._there)

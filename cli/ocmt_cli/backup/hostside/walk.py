@@ -11,13 +11,13 @@ from ocmt_cli.backup.hostside.no_follow import looked_at, reopened
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file, folder or link below an agent's folder, with its `stat` when it was opened."""
+    """An agent's folder, or a file, folder or link below it, with its `stat` when it was opened."""
 
     path: str
     """Relative to the agent's folder, which itself has the empty path."""
     name: str
     at: int
-    """The descriptor of the folder it is in; for the agent's folder, that of all agents."""
+    """The descriptor of its folder; for the agent's folder, that of the folder of all agents."""
     found: int
     """The entry's `looked_at` descriptor, valid until the next entry."""
     seen: os.stat_result
@@ -39,8 +39,8 @@ class Level:
 def walk(agent: str, agents: int, budget: Budget, left_out: LeftOut) -> Iterator[Entry]:
     """The agent's folder and all entries below, sorted, each folder before its content.
 
-    Entries below the budget's depth are left out. Raises `OverBudget`, and `OSError` when the
-    agent's folder cannot be opened.
+    Leaves out entries below the budget's depth. Raises `OverBudget`, or `OSError` if the agent's
+    folder cannot be opened.
     """
     levels: list[Level] = []
     try:
@@ -85,6 +85,6 @@ def _opened(found: int, path: str, budget: Budget) -> Level:
     except BaseException:
         os.close(folder)
         raise
-    # A folder that changes during the listing may give a name twice.
+    # A folder that changes while it is listed may return a name twice.
     names = sorted(set(names))
     return Level(folder, path, names, iter(names))

@@ -1,5 +1,5 @@
 """Runs on a host during a deploy, with the standard library only.
 
-`ocmt_cli.deploy.session` packs this folder, starts it on the host and exchanges lines of JSON with
+`ocmt_cli.deploy.session` packs this folder, runs it on the host and exchanges lines of JSON with
 it.
 """

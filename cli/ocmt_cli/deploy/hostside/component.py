@@ -1,4 +1,4 @@
-"""A component's folder on a host: its releases, the current one, and their state.
+"""A component's folder on a host: its releases, the current one, and the recorded state.
 
 .env              the operator's settings; a deploy never writes it
 tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
@@ -26,7 +26,7 @@ _MOST_REGRETTED = 20
 
 
 class StepFailed(Exception):
-    """A step failed; `str()` has the reason and the remedy."""
+    """A step failed. `str()` is the reason and the cure."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Component:
         return (self.release(name) / ".complete").exists()
 
     def meta(self, name: str) -> dict[str, Any]:
-        """The build's description of a release: commit, content, revisions; empty if unreadable."""
+        """A release's description by its build: commit, content, revisions; empty if unreadable."""
         try:
             read = json.loads((self.release(name) / "release.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -109,11 +109,11 @@ class Component:
         replace_file(self.path / "state.json", json.dumps(state), mode=0o644)
 
     def healthy(self) -> list[str]:
-        """The complete releases that passed the health check, the newest last."""
+        """The complete releases that have passed the health check, the newest last."""
         return [name for name in self.state()["healthy"] if self.is_complete(name)]
 
     def contracted(self) -> list[str]:
-        """The contracting migrations that were run; older releases cannot run after them."""
+        """The contracting migrations that have been run, after which older releases cannot run."""
         state = self.state()
         applied = set(state["contracted"])
         for name in self.healthy():
@@ -122,16 +122,15 @@ class Component:
         return sorted(applied)
 
     def record_settings(self, name: str) -> None:
-        """Record a digest of the settings that a release is about to be started with."""
+        """Record a digest of the settings with which a release is about to start."""
         state = self.state()
         self.save({**state, "env": {**state["env"], name: self.env_digest()}})
 
     def mark_healthy(self, name: str) -> None:
-        """Record that `name` serves. That cancels a recorded rollback to another release.
+        """Record that `name` serves, which cancels a recorded rollback to another release.
 
-        A rollback to `name` stays on record until it is confirmed. A later rollback never chooses a
-        release that was rolled back; its content may be deployed again once it has become healthy
-        again.
+        A rollback to `name` stays recorded until it is confirmed. A later rollback never chooses a
+        release that was rolled back; once its content is healthy again, it may be deployed again.
         """
         state = self.state()
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
@@ -175,18 +174,18 @@ class Component:
         self.save(state)
 
     def begin_restore(self, backup: str, *, who: str) -> None:
-        """Record that data is about to be replaced, so that nothing starts on incomplete data."""
+        """Record that data is about to be replaced, so that no server starts on incomplete data."""
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.save({**self.state(), "restore": {"backup": backup, "who": who, "at": at}})
 
     def end_restore(self) -> None:
-        """Record that all data is replaced, and forget which migrations the old database had."""
+        """Record that all data is replaced, and forget the old database's migrations."""
         state = self.state()
         state |= {"restore": None, "contracted": [], "forgotten": state["healthy"]}
         self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:
-        """A digest of the operator's settings, whose changes need a restart."""
+        """A digest of the operator's settings, whose changes require a restart."""
         try:
             return hashlib.sha256(self.env_file.read_bytes()).hexdigest()
         except OSError:
@@ -199,7 +198,7 @@ class Component:
             journal.write(json.dumps(line) + "\n")
 
     def certificate(self) -> str:
-        """The certificate that the other host sees, without its key; empty if there is none."""
+        """This host's certificate for the other host, without the key; empty if there is none."""
         try:
             text = (self.path / "tls" / "host.pem").read_text(encoding="ascii")
         except (OSError, ValueError):
@@ -208,9 +207,9 @@ class Component:
         return found[0] if found else ""
 
     def prune(self) -> list[str]:
-        """Remove all releases but the current one and the last `keep_releases` healthy ones.
+        """Remove all releases except the current one and the last `keep_releases` healthy ones.
 
-        Returns the names of those removed.
+        Returns the names of the removed releases.
         """
         keep = set(self.healthy()[-self.keep_releases :]) | {self.current}
         gone = [name for name in self.releases() if name not in keep]

@@ -17,7 +17,7 @@ _GRACE_S = 10
 
 
 def halt(component: Component, data: str) -> None:
-    """Stop the servers, and an agent server's agents, whose state is below `data`."""
+    """Stop the component's servers and, for an agent server, all agents with state below `data`."""
     if component.role == "ui":
         return
     supervisor = supervisor_of(component)

@@ -1,4 +1,4 @@
-"""The health check of a release, at its readiness socket."""
+"""Checks the health of a release at its readiness socket."""
 
 import http.client
 import json
@@ -48,7 +48,7 @@ class _Gate(http.client.HTTPConnection):
 
 
 def ask(gate: Path) -> Answer:
-    """The answer to `GET /health` at the readiness socket `gate`."""
+    """Request `GET /health` at the readiness socket `gate`."""
     connection = _Gate(gate)
     try:
         connection.request("GET", "/health")
@@ -69,7 +69,7 @@ def ask(gate: Path) -> Answer:
 def pass_gate(component: Component, supervisor: Supervisor, release: str, *, serving: bool) -> None:
     """Wait for `gate_answers` healthy answers in a row; with `serving`, standby does not count.
 
-    Raises `StepFailed` with the last answer and the log's end.
+    Raises `StepFailed` with the last answer and the end of the log.
     """
     until = time.monotonic() + component.gate_timeout_s
     good = 0

@@ -1,7 +1,7 @@
-"""Holds a server's listening sockets on hosts without systemd, and passes them on.
+"""Holds a server's listening sockets on hosts without systemd, and passes them to its releases.
 
-Run as a program: `holder.py CONTROL NAME=ADDRESS:PORT…`. A client that connects to the Unix socket
-CONTROL gets the listeners' descriptors, in that order.
+Runs as a program: `holder.py CONTROL NAME=ADDRESS:PORT…`. A client that connects to the Unix socket
+CONTROL receives the listeners' descriptors, in that order.
 """
 
 import contextlib

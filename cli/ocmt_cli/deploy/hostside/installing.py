@@ -1,4 +1,4 @@
-"""Completes a release from the files sent: checks their hashes, and installs without a network."""
+"""Completes a release from the files sent: checks their hashes and installs without a network."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _keep_old_assets(component: Component, folder: Path) -> None:
-    """Link the current release's assets into the new one: open pages still request them."""
+    """Link the current release's assets into the new one, since open pages still request them."""
     current = component.current
     if current is None or not (component.release(current) / "assets").is_dir():
         return
@@ -90,8 +90,8 @@ def _make_venv(component: Component, folder: Path) -> None:
 def link_bytecode(before: Path, venv: Path) -> None:
     """Link the bytecode of each module that is the same file (inode) in the venv `before`.
 
-    uv hard-links what it installs from its cache, so these are all the unchanged modules. Python
-    replaces a bytecode file and never writes into it, so the link does not share later changes.
+    uv hard-links the files that it installs from its cache, so these are all unchanged modules.
+    Python replaces bytecode files and never writes into them, so later changes are not shared.
     """
     for old in before.glob("lib/python*/site-packages/**/__pycache__/*.pyc"):
         new = venv / old.relative_to(before)

@@ -1,4 +1,4 @@
-"""Reads a component's journal as events for people: who deployed, rolled back or restored what."""
+"""Reads a component's journal as events: deploys, rollbacks and restores, and their authors."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ def journal(component: Component, count: int) -> list[dict[str, str]]:
 
 
 def events(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """The events of a journal: `at`, `who`, `what` and `why`, the last of which may be empty."""
+    """The events of a journal, each with `at`, `who`, `what` and `why`; `why` may be empty."""
     who = ""
     for line in lines:
         try:

@@ -14,9 +14,9 @@ _MOST_BYTES = 4_000_000
 
 
 def logs(component: Component, lines: int, request: str, after: Any = None) -> dict[str, Any]:
-    """The newest `lines` lines as `{"at": ISO 8601, "text": …}`, only those with `request`.
+    """The newest `lines` lines that have the text `request`, as `{"at": ISO 8601, "text": …}`.
 
-    Passing the answer's `after` to the next call returns only newer lines.
+    With the last answer's `after`, returns only newer lines.
     """
     read = _journal if component.supervisor == "systemd" else _files
     return read(component, lines, request, after)
@@ -34,7 +34,7 @@ def _files(component: Component, lines: int, request: str, after: Any) -> dict[s
 
 
 def _since(file: Path, begin: int) -> tuple[str, int]:
-    """The complete lines of a file from an offset on, and the offset after them."""
+    """The complete lines of a file after the offset `begin`, and the offset at their end."""
     with file.open("rb") as log:
         size = log.seek(0, 2)
         begin = log.seek(max(begin, size - _MOST_BYTES))
@@ -44,7 +44,7 @@ def _since(file: Path, begin: int) -> tuple[str, int]:
 
 
 def timed(texts: list[str]) -> list[dict[str, str]]:
-    """Lines with their times. One without, as in a traceback, gets that of the line before it."""
+    """Lines with their times. One without, as in a traceback, gets the time of the line before."""
     found: list[dict[str, str]] = []
     at = ""
     for text in texts:

@@ -1,7 +1,7 @@
 """The host's side of a deploy: locks, and steps requested as lines of JSON.
 
 The locks are file locks of this process, which ends with its connection or after 15 minutes without
-requests. So a lock never goes stale, however the deployer ended.
+requests. So no lock goes stale, however the deployer ends.
 """
 
 import errno
@@ -24,7 +24,7 @@ from ocmt_cli.deploy.hostside.installing import install
 
 _SILENCE_S = 900
 
-# Steps that change the host: they need the lock and are recorded in the journal.
+# Steps that change the host, which need the lock and are recorded in the journal.
 _CHANGES: dict[str, Callable[..., Any]] = {
     "converge": steps.converge,
     "prepare": steps.prepare,

@@ -1,4 +1,4 @@
-"""The steps of a deploy on one host. Each can be repeated after an interruption."""
+"""The steps of a deploy on a host. Each can be repeated after an interruption."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from ocmt_cli.deploy.hostside.supervisor import Supervisor, supervisor_of
 
 _STOP_NOW_S = 5.0
 _SHOWN_LINES = 8
-# In addition to the drain, before a server is killed: it finishes connections that it has just
+# Time in addition to the drain before a server is killed: it serves connections that it has just
 # accepted, and closes its database.
 _DRAIN_GRACE_S = 15.0
 
 
 def facts(component: Component) -> dict[str, Any]:
-    """The facts for preflight and plan; changes nothing."""
+    """The host's facts for the preflight and the plan. Changes nothing."""
     place = component.path
     while not place.exists():
         place = place.parent
@@ -119,16 +119,17 @@ def releases(component: Component) -> list[dict[str, Any]]:
 
 
 def prepare(component: Component, release: str) -> None:
-    """Make the folders that rsync copies into."""
+    """Create the folders into which rsync copies."""
     component.release(release).mkdir(parents=True, exist_ok=True)
     if component.role != "ui":
         (component.path / "wheels").mkdir(exist_ok=True)
 
 
 def migrate(component: Component, release: str) -> None:
-    """Run the expanding migrations of `release`, after which the serving release still works.
+    """Run the expanding migrations of `release`, with which the serving release still works.
 
-    Contracting ones (`contract = True`) wait for `settle`, unless no release serves.
+    Contracting ones (`contract = True`) are run by `settle`, or here if no release serves. Raises
+    `StepFailed`.
     """
     try:
         supervisor_of(component).migrate(release, expand=component.current is not None)
@@ -137,7 +138,7 @@ def migrate(component: Component, release: str) -> None:
 
 
 def _migration_failed(output: str, current: str | None) -> str:
-    """A failed migration's message: the cause (its output's last line), then the output's end."""
+    """The message for a failed migration: its cause (the last line), and the end of its output."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()] or ["no output"]
     shown = "".join(f"\n  | {line}" for line in lines[-_SHOWN_LINES:]) if len(lines) > 1 else ""
     output_ends = f"\nIts output ends with:{shown}" if shown else ""
@@ -149,7 +150,7 @@ def _migration_failed(output: str, current: str | None) -> str:
 
 
 def _contract(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Run contracting migrations. They are recorded first, so that no rollback crosses them."""
+    """Run contracting migrations, recording them first, so that no rollback goes behind them."""
     wanted = component.meta(release).get("contracts", [])
     if set(wanted) <= set(component.contracted()):
         return
@@ -165,7 +166,7 @@ def _contract(component: Component, supervisor: Supervisor, release: str) -> Non
 
 
 def _migrate_restored(component: Component, release: str) -> None:
-    """Migrate management's database if it was restored and no release was healthy on it since."""
+    """Migrate a restored database of management on which no release has been healthy yet."""
     if component.role == "mgmt" and component.state()["unmigrated"]:
         migrate(component, release)
 
@@ -177,7 +178,7 @@ def start(component: Component, release: str) -> None:
     _migrate_restored(component, release)
     supervisor = supervisor_of(component)
     if supervisor.is_alive(release) and not ask(supervisor.gate(release)).status:
-        # It is ending: an interrupted deploy or rollback has replaced it.
+        # The process is ending, since an interrupted deploy or rollback has replaced it.
         supervisor.stop(release, within_s=component.drain_s + _DRAIN_GRACE_S)
     _launch(component, supervisor, release)
     try:
@@ -189,14 +190,14 @@ def start(component: Component, release: str) -> None:
 
 
 def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Start a process of the release if there is none, and record its settings first."""
+    """Start the release; if it has no process yet, record its settings first."""
     if not supervisor.is_alive(release):
         component.record_settings(release)
     supervisor.start(release)
 
 
 def switch(component: Component, release: str) -> None:
-    """Make `release` serve; if its health check fails, switch back to the previous release."""
+    """Make `release` serve. If its health check fails, switch back and raise `StepFailed`."""
     before = component.current
     component.point(release)
     if component.role == "ui":
@@ -215,9 +216,9 @@ def switch(component: Component, release: str) -> None:
 
 
 def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
-    """Make the release that `current` points at serve, starting it if needed.
+    """Make the release serve to which `current` points, starting it if necessary.
 
-    Only a release in standby is signalled: the signal would end one that is still starting.
+    Only a release in standby is signalled, since the signal would end one that is still starting.
     """
     if supervisor.is_alive(release):
         try:
@@ -243,7 +244,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
         return
     component.point(before)
     supervisor.stop(release, within_s=_STOP_NOW_S)
-    # The old release is draining: let that process end, then start it again.
+    # The old release is draining: wait for its process to end, then start it again.
     supervisor.stop(before, within_s=component.drain_s + _DRAIN_GRACE_S)
     _launch(component, supervisor, before)
     supervisor.at_boot(before)
@@ -251,7 +252,7 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
 
 
 def settle(component: Component, release: str) -> list[str]:
-    """Drain the other releases, record this one as healthy, and prune. Returns the names pruned."""
+    """Drain the other releases, record this one as healthy, and prune. Returns pruned releases."""
     if component.role != "ui":
         supervisor = supervisor_of(component)
         for other in supervisor.running():
@@ -264,16 +265,16 @@ def settle(component: Component, release: str) -> list[str]:
 
 
 def intend_rollback(component: Component, release: str, why: str, who: str) -> None:
-    """Record a rollback to `release`, which `finish_rollback` carries out."""
+    """Record a rollback to `release`, for `finish_rollback` to do. Raises `StepFailed`."""
     if release not in component.healthy():
         raise StepFailed(f"{release} is not a healthy release of this host")
     component.intend_rollback(release, why=why, who=who)
 
 
 def finish_rollback(component: Component) -> str | None:
-    """Carry out the recorded rollback, or the rest of it; returns the release that serves.
+    """Do the recorded rollback, or the rest of it. Returns the release that serves.
 
-    A rollback whose release does not become healthy is withdrawn. Raises `StepFailed`.
+    If the release does not become healthy, withdraws the rollback and raises `StepFailed`.
     """
     pending = component.state()["rollback"]
     if pending is None:
@@ -298,18 +299,19 @@ def end_restore(component: Component) -> None:
 
 
 def confirm_rollback(component: Component) -> None:
-    """Remove a rollback's record, once the deployer knows that all hosts have rolled back.
+    """Remove a rollback's record, once all hosts have rolled back.
 
-    Before that, repeating the command resumes it; afterwards, it goes back one more release.
+    Until then, repeating the command resumes the rollback; afterwards it goes back one more
+    release.
     """
     component.end_rollback()
 
 
 def converge(component: Component) -> list[str]:
-    """Recover from a killed deployer or a crash; returns lines for the operator.
+    """Recover from a killed deployer or a crash. Returns lines for the operator.
 
-    A pending rollback is finished first. A current release that passes its health check is kept
-    and recorded as healthy; otherwise the last healthy release replaces it.
+    Finishes a recorded rollback first. If the current release passes its health check, it is
+    recorded as healthy; otherwise the last healthy release replaces it.
     """
     done: list[str] = []
     if component.state()["rollback"] is not None:

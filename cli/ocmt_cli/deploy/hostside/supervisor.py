@@ -32,7 +32,7 @@ from ocmt_cli.deploy.hostside.component import MODULES, UNITS, Component, StepFa
 
 _POLL_S = 0.05
 _HOLDER_START_S = 60.0
-# Descriptors of the listeners before they become 3, 4, …, above those that the new process uses.
+# First descriptor for the listeners, above those in use, before they are moved to 3, 4, ….
 _PARKED_FD = 50
 _EXEC = (
     "import os,sys;n=int(sys.argv[1]);"
@@ -51,7 +51,7 @@ def server_command(role: str, path: str, release: str) -> list[str]:
 def migrate_command(path: str, release: str, *, expand: bool) -> list[str]:
     """The command line that migrates management's database to a release.
 
-    With `expand`, only by the migrations after which the previous release still works.
+    `expand` leaves out the migrations after which the previous release could not run.
     """
     python = f"{path}/releases/{release}/venv/bin/python"
     only = ["--expand"] if expand else []
@@ -65,10 +65,10 @@ class Supervisor(Protocol):
         """Start a release, in standby unless it is the current one. Idempotent."""
 
     def admit(self, release: str) -> None:
-        """Signal a running release to read `current` again, so that it serves if it is that one."""
+        """Signal a running release to read `current` again, and to serve if it is current."""
 
     def ask_to_stop(self, release: str) -> None:
-        """Start the release's drain, and return at once."""
+        """Start to drain the release, without waiting."""
 
     def stop(self, release: str, *, within_s: float) -> None:
         """Drain the release; kill it after `within_s` seconds."""
@@ -85,7 +85,7 @@ class Supervisor(Protocol):
         """Make the machine start only this release at boot."""
 
     def migrate(self, release: str, *, expand: bool) -> None:
-        """Run the release's migrations. Raises `StepFailed` with their output."""
+        """Run the release's migrations; `expand`: as in `migrate_command`. Raises `StepFailed`."""
 
     def log(self, release: str, lines: int) -> str: ...
 
@@ -178,7 +178,7 @@ class Systemd:
 
 
 class PidFiles:
-    """For containers and tests: a pid file per release, and a process that holds the listeners."""
+    """A supervisor without systemd, with a pid file per release and a process for the listeners."""
 
     def __init__(self, component: Component) -> None:
         self._component = component
@@ -297,7 +297,7 @@ class PidFiles:
         return self._run / f"{release}.sock"
 
     def at_boot(self, release: str) -> None:
-        """Nothing to do: starting the container includes a deploy."""
+        """Do nothing, since starting the container includes a deploy."""
 
     def migrate(self, release: str, *, expand: bool) -> None:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The ports and IP protocols that are reachable from outside, and their programs."""
+"""Finds the ports and IP protocols that are reachable from outside, and their programs."""
 
 import contextlib
 import ipaddress
@@ -16,7 +16,7 @@ _TABLES = (
     # Raw sockets, with the IP protocol as port: VRRP, OSPF, GRE, …
     ("raw", "ip", "07"), ("raw6", "ip", "07"),
 )  # fmt: skip
-# Allowed, covered by their ports, or only for sending.
+# Protocols that are allowed, covered by their ports, or only for sending.
 _NOT_TOLD = {
     (socket.IPPROTO_ICMP, "ip"),
     (socket.IPPROTO_ICMPV6, "ip"),
@@ -35,7 +35,7 @@ class Listening(TypedDict):
 
 
 def listening(proc: Path = Path("/proc")) -> list[Listening]:
-    """The ports and IP protocols that other machines reach, sorted.
+    """The ports and IP protocols that other machines can reach, sorted.
 
     Leaves out loopback, and containers' IPv4 ports, which are forwarded.
     """
@@ -84,7 +84,7 @@ def _programs(proc: Path) -> dict[str, str]:
     for folder in proc.iterdir():
         if not folder.name.isdecimal():
             continue
-        # Processes end and close files meanwhile.
+        # Processes may end or close files meanwhile.
         with contextlib.suppress(OSError):
             name = (folder / "comm").read_text().strip()
             for inode in _held(folder / "fd"):

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _ssh_port(connection: str) -> int | None:
-    """The last word of SSH_CONNECTION (ssh(1)): the port of the host."""
+    """The host's port, the last word of SSH_CONNECTION (ssh(1)); `None` if it is missing."""
     words = connection.split()
     return int(words[3]) if len(words) == 4 and words[3].isdecimal() else None
 

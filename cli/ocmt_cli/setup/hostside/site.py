@@ -1,8 +1,8 @@
-"""Installs a site into a web server with other sites: tests it first, and undoes it on failure.
+"""Installs a site into a web server with other sites, after a test; undone if it fails.
 
-The web server tests a copy of its folder, mounted over the folder in a private mount namespace, so
-that includes, links and absolute paths resolve as they will later, and no other process sees the
-copy. OCMT's units need mount namespaces anyway.
+The web server tests a copy of its folder, which is mounted over the folder in a private mount
+namespace: includes, links and absolute paths resolve as usual, and no other process sees the copy.
+OCMT's units need mount namespaces anyway.
 """
 
 import json
@@ -35,7 +35,7 @@ class Order(TypedDict):
 
 
 class Refused(Exception):
-    """The site was not installed, and nothing changed; `str()` has the reason and the remedy."""
+    """The site was not installed, and nothing has changed. `str()` is the reason and the cure."""
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _put(path: Path, content: bytes, *, own: bool) -> None:
-    """Write a file atomically, following a link. If it is not OCMT's `own`, owner and mode stay."""
+    """Write a file atomically, following a link. Unless it is OCMT's `own`, keep owner and mode."""
     real = path.resolve()
     real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with replacing_file(real, mode=0o644) as draft:
@@ -108,7 +108,7 @@ def _put(path: Path, content: bytes, *, own: bool) -> None:
 def _test(order: Order, files: dict[Path, bytes]) -> None:
     folder = Path(order["folder"])
     user, environment = _as_the_service(order["service"])
-    # As the service's user: a test as root creates logs and keys that the service cannot open.
+    # As the service's user, since a test as root would create files that the service cannot open.
     test = [*(["runuser", "-p", "-u", user, "--"] if user else []), *order["test"]]
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"
@@ -152,7 +152,10 @@ def _test(order: Order, files: dict[Path, bytes]) -> None:
 
 
 def _copy(source: str, to: Path) -> None:
-    """Copy with owners and modes, so that the test can read exactly what the service can."""
+    """Copy with owners and modes, so that the test can read exactly what the service can.
+
+    Raises `Refused`.
+    """
     done = _run(["cp", "-a", "--", source, str(to)])
     if done.returncode != 0:
         raise Refused(
@@ -161,7 +164,7 @@ def _copy(source: str, to: Path) -> None:
 
 
 def _as_the_service(service: str) -> tuple[str, dict[str, str]]:
-    """The service's user (empty: root) and environment, which its files may refer to."""
+    """The service's user (empty for root), and its environment, to which its files may refer."""
     shown = _run(["systemctl", "show", "-p", "User", "-p", "MainPID", service]).stdout
     values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     user, pid = values.get("User", ""), values.get("MainPID", "0")

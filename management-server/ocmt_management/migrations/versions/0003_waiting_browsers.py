@@ -1,4 +1,4 @@
-"""Browsers that requested a link after one was mailed: the earlier link works in them too."""
+"""Browsers that requested a link for an address with the maximum of them; they may use those."""
 
 import sqlalchemy as sa
 from alembic import op

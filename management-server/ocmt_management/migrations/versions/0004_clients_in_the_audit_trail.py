@@ -1,4 +1,4 @@
-"""The client's address of each event in the audit trail."""
+"""The client's address in each audit event."""
 
 import sqlalchemy as sa
 from alembic import op

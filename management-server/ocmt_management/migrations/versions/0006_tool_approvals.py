@@ -1,4 +1,4 @@
-"""Calls of tools that their person decides."""
+"""Approvals: tool calls that need their user's decision."""
 
 import sqlalchemy as sa
 from alembic import op

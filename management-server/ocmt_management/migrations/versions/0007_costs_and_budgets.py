@@ -1,6 +1,6 @@
-"""Usage with its source, kinds of tokens and cost; budgets and what is reserved of them.
+"""Usage with source, kinds of tokens and cost; budgets and reservations.
 
-The table `usage` stays for a release before this one that still runs; its rows are copied.
+The rows of the table `usage` are copied; it stays for an older release that may still be running.
 """
 
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index(op.f("ix_model_usage_day"), "model_usage", ["day"])
-    # Costs of the time before are not known.
+    # Earlier costs are not known.
     op.execute(
         "INSERT INTO model_usage (user_id, day, provider, model, source, requests, estimated, "
         "unpriced, tokens_in, tokens_out, cached, cache_written, reasoning, cost) "

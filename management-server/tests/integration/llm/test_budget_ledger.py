@@ -19,9 +19,10 @@ from ocmt_management.auth.models import Role, Status, User
 from ocmt_management.db import Database
 from ocmt_management.llm.budget_ledger import BudgetLedger, BudgetReached, settle_abandoned
 from ocmt_management.llm.budgets import Limits
-from ocmt_management.llm.models import Reservation, Usage
+from ocmt_management.llm.models import Reservation, SharedKey, Usage
 from ocmt_management.llm.repository import UsageRepository
 from ocmt_management.llm.request_source import Source
+from ocmt_management.llm.shared_keys_repository import SharedKeyRepository
 from ocmt_management.llm.usage import UsageKey, UsageSum
 from ocmt_management.llm.usage_recorder import UsageRecorder
 from ocmt_management.migrations import migrate
@@ -57,8 +58,24 @@ class Installation:
         """All that it held in memory is lost."""
         self.servers[server] = self._server()
 
-    def key(self, user: str, source: Source = Source.CHAT) -> UsageKey:
-        return UsageKey(user, self.now.date(), "demo", "m", source)
+    def key(self, user: str, source: Source = Source.CHAT, *, shared: bool = False) -> UsageKey:
+        provider = "openai" if shared else "demo"
+        return UsageKey(user, self.now.date(), provider, "m", source, shared)
+
+    async def share(self, *, day_hard: int | None = None, month_hard: int | None = None) -> None:
+        """Share a key with everyone, and limit what each user may spend of it."""
+        async with self.database.write() as session:
+            row = SharedKey(
+                provider="openai", everyone=True, suspended=False, day_hard=day_hard,
+                month_hard=month_hard, updated_at=self.now,
+            )  # fmt: skip
+            await SharedKeyRepository(session).put(row, ())
+
+    async def spent_of_shared(self, user_id: str) -> int:
+        """Written costs of the shared key, with reservations."""
+        async with self.database.read() as session:
+            rows = SharedKeyRepository(session)
+            return (await rows.spent("openai", day=self.now.date(), user_id=user_id)).day
 
     async def limit(self, user_id: str | None, limits: Limits) -> None:
         async with self.database.write() as session:
@@ -183,10 +200,49 @@ async def test_a_new_day_and_a_new_month_begin_empty(installation: Installation)
     assert await attempt(installation, 0, installation.key("ada"), 1)
 
 
+@pytest.mark.both_databases
+async def test_each_user_of_a_shared_key_has_its_limit(installation: Installation) -> None:
+    await installation.share(day_hard=100)
+    ada, bob = (installation.key(user, shared=True) for user in USERS)
+
+    got = await asyncio.gather(*(attempt(installation, n % 2, ada, 30) for n in range(16)))
+    assert len([one for one in got if one]) == 4
+    with pytest.raises(BudgetReached) as refused:
+        await installation.servers[0][0].reserve(ada, 1)
+    assert refused.value.of_shared_key
+    assert await attempt(installation, 0, bob, 30)  # the limit is each user's own
+    assert await attempt(installation, 0, installation.key("ada"), 500)  # and not of other keys
+
+
+@pytest.mark.both_databases
+async def test_what_a_shared_key_paid_is_counted_once_also_after_a_crash(
+    installation: Installation,
+) -> None:
+    await installation.share(month_hard=100)
+    key = installation.key("ada", shared=True)
+    first = await attempt(installation, 0, key, 90)
+    assert await attempt(installation, 0, installation.key("ada"), 7)  # of another key
+    installation.servers[0][1].record(key, UsageSum(requests=1, cost=40), reservation=first)
+    await installation.servers[0][1].write()
+    assert await installation.spent_of_shared("ada") == 40
+    assert await attempt(installation, 0, key, 60)
+    assert await attempt(installation, 1, key, 1) is None
+    installation.crash(0)
+    installation.now += timedelta(hours=3)
+    for _ in range(2):
+        await settle_abandoned(installation.database, installation.clock)
+
+    assert await installation.spent_of_shared("ada") == 100
+    assert await installation.spent("ada") == 107
+    assert await attempt(installation, 1, key, 1) is None
+    installation.now = datetime(2026, 12, 1, tzinfo=UTC)
+    assert await attempt(installation, 1, installation.key("ada", shared=True), 1)
+
+
 LIMIT = st.none() | st.integers(0, 120)
 ARRIVALS = st.lists(
     st.tuples(st.sampled_from(USERS), st.integers(0, 1), st.integers(0, MOST),
-              st.sampled_from((Source.CHAT, Source.JOB))),
+              st.sampled_from((Source.CHAT, Source.JOB)), st.booleans()),
     min_size=1, max_size=16,
 )  # fmt: skip
 STEPS = st.lists(
@@ -207,16 +263,23 @@ class Play:
     A request under way holds its reserve, until its cost is written; one that was lost, for good.
     """
 
-    def __init__(self, installation: Installation, hard: dict[str | None, int], kept: int) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        hard: dict[str | None, int],
+        kept: int,
+        shared_hard: int | None,
+    ) -> None:
         self.installation = installation
         self.hard = hard
         self.kept = kept
+        self.shared_hard = shared_hard
         self.under_way: list[tuple[int, UsageKey, int, str]] = []
         self.recorded: list[tuple[int, UsageKey, int, int]] = []
         self.lost: list[tuple[UsageKey, int]] = []
         self.spent: list[tuple[UsageKey, int]] = []
 
-    def held(self, budget: str | None) -> int:
+    def held(self, budget: str | None, *, of_shared: bool = False) -> int:
         today = self.installation.now.date()
         all_held = [
             *((key, reserve) for _, key, reserve, _ in self.under_way),
@@ -225,33 +288,47 @@ class Play:
             *self.spent,
         ]
         return sum(
-            amount for key, amount in all_held if budget in (None, key.user_id) and key.day == today
+            amount
+            for key, amount in all_held
+            if budget in (None, key.user_id) and key.day == today and (key.shared or not of_shared)
         )
 
-    def room(self, user: str, source: Source) -> bool:
+    def room(self, user: str, source: Source, shared: bool) -> bool:
         kept = self.kept if source is Source.CHAT else 0
+        if (
+            shared
+            and self.shared_hard is not None
+            and self.held(user, of_shared=True) >= self.shared_hard
+        ):
+            return False
         return all(
             self.held(budget) < self.hard[budget] - kept
             for budget in (user, None)
             if budget in self.hard
         )
 
-    async def arrive(self, arrivals: list[tuple[str, int, int, Source]]) -> None:
-        keys = [self.installation.key(user, source) for user, _, _, source in arrivals]
-        had_room = [self.room(user, source) for user, _, _, source in arrivals]
+    async def arrive(self, arrivals: list[tuple[str, int, int, Source, bool]]) -> None:
+        keys = [
+            self.installation.key(user, source, shared=shared)
+            for user, _, _, source, shared in arrivals
+        ]
+        had_room = [self.room(user, source, shared) for user, _, _, source, shared in arrivals]
         got = await asyncio.gather(
             *(
                 attempt(self.installation, server, key, reserve)
-                for key, (_, server, reserve, _) in zip(keys, arrivals, strict=True)
+                for key, (_, server, reserve, _, _) in zip(keys, arrivals, strict=True)
             )
         )
-        for key, (_, server, reserve, _), reservation in zip(keys, arrivals, got, strict=True):
+        for key, (_, server, reserve, *_), reservation in zip(keys, arrivals, got, strict=True):
             if reservation is not None:
                 self.under_way.append((server, key, reserve, reservation))
-        for (user, _, _, source), room, reservation in zip(arrivals, had_room, got, strict=True):
+        for (user, _, _, source, shared), room, reservation in zip(
+            arrivals, had_room, got, strict=True
+        ):
             assert room or reservation is None, "begun without room"
             # Others came first, and took the room.
-            assert reservation is not None or not self.room(user, source), "refused with room"
+            with_room = self.room(user, source, shared)
+            assert reservation is not None or not with_room, "refused with room"
 
     async def end(self, which: tuple[int, int]) -> None:
         number, percent = which
@@ -289,6 +366,11 @@ class Play:
         for budget, hard in self.hard.items():
             assert self.held(budget) < hard + MOST or self.held(budget) == 0
             assert await self.installation.spent(budget) <= self.held(budget)
+        if self.shared_hard is not None:
+            for user in USERS:
+                held = self.held(user, of_shared=True)
+                assert held < self.shared_hard + MOST or held == 0
+                assert await self.installation.spent_of_shared(user) == held
 
 
 @pytest.fixture(scope="module")
@@ -310,9 +392,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@given(steps=STEPS, ada=LIMIT, total=LIMIT, kept=st.integers(0, 30))
+@given(steps=STEPS, ada=LIMIT, total=LIMIT, shared=LIMIT, kept=st.integers(0, 30))
 def test_a_budget_holds_whatever_comes(
-    template: Path, steps: list[tuple[str, Any]], ada: int | None, total: int | None, kept: int
+    template: Path,
+    steps: list[tuple[str, Any]],
+    ada: int | None,
+    total: int | None,
+    shared: int | None,
+    kept: int,
 ) -> None:
     hard = {name: limit for name, limit in (("ada", ada), (None, total)) if limit is not None}
 
@@ -321,7 +408,8 @@ def test_a_budget_holds_whatever_comes(
         installation = Installation(database)
         for budget, limit in hard.items():
             await installation.limit(budget, Limits(day_hard=limit, kept_for_jobs=kept))
-        playing = Play(installation, hard, kept)
+        await installation.share(day_hard=shared)
+        playing = Play(installation, hard, kept, shared)
         try:
             for name, what in steps:
                 await getattr(playing, name)(what)

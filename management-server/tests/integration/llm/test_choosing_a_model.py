@@ -35,9 +35,12 @@ async def test_everybody_begins_with_the_demo(ada: httpx2.AsyncClient) -> None:
     providers = {p["id"]: p for p in answer["providers"]}
     assert list(providers) == [
         "demo", "openai", "anthropic", "openrouter", "google", "mistral", "deepseek", "xai", "groq",
+        "own",
     ]  # fmt: skip
     assert not any(p["keySet"] for p in providers.values())
-    assert all(p["models"] and p["name"] for p in providers.values())
+    assert not any(p["shared"] for p in providers.values())
+    assert all(p["name"] for p in providers.values())
+    assert [name for name, p in providers.items() if not p["models"]] == ["own"]
 
 
 async def test_a_model_is_chosen_with_its_key(ada: httpx2.AsyncClient) -> None:

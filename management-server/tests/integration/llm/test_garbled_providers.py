@@ -4,6 +4,7 @@ import asyncio
 
 import httpx2
 import pytest
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.providers import Shape
 from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
 from ocmt_management.no_cookies import no_cookies
@@ -29,7 +30,7 @@ async def test_any_answer_of_a_provider_is_an_answer_here(
             url=f"{provider}/chat/completions",
             setting="OPENAI_BASE_URL",
             headers={},
-            key=SecretValue("sk-not-in-it"),
+            access=Access(SecretValue("sk-not-in-it")),
             body=b"{}",
         )
 

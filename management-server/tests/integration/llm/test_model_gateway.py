@@ -125,9 +125,9 @@ async def test_a_provider_without_the_messages_shape_is_not_asked(
     await ada.choose("openai", "gpt-x", KEY)
     refused = await ada.agent.post("/messages", json=asking())
 
-    assert refused.status_code == 400
+    assert refused.status_code == 424
     assert refused.json()["type"] == "error"
-    assert "chat/completions" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["code"] == "model-changed"
     assert provider.asked == []
 
 

@@ -11,6 +11,7 @@ from ocmt_common.problems import Problem
 from ocmt_management.db import OTHER_RELEASE, READ_ONLY
 from ocmt_management.llm import errors
 from ocmt_management.llm.budgets import Period
+from ocmt_management.llm.provider_access import Access
 from ocmt_management.llm.provider_errors import Cause, ProviderError
 from ocmt_management.llm.providers import PROVIDERS, Shape
 from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamResponse
@@ -23,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 KEY = "sk-adas-own-key-0123456789"
 NAMES: dict[Shape, Literal["openai", "anthropic"]] = {
     Shape.OPENAI: "openai",
+    Shape.RESPONSES: "openai",
     Shape.ANTHROPIC: "anthropic",
 }
 STATUSES = (400, 404, 410, 422, 429, 451, 503, None)
@@ -57,7 +59,7 @@ class Passing:
     async def _ours(self, scope: Scope, receive: Receive, send: Send) -> None:
         order = UpstreamRequest(
             shape=self.shape, provider="OpenAI", model="gpt-403", url="http://provider/v1",
-            setting="OPENAI_BASE_URL", headers={}, key=SecretValue(KEY), body=b"{}",
+            setting="OPENAI_BASE_URL", headers={}, access=Access(SecretValue(KEY)), body=b"{}",
         )  # fmt: skip
         await UpstreamResponse(self._http, order, done=self.outcomes.append)(scope, receive, send)
 
@@ -136,6 +138,9 @@ def own_errors() -> list[errors.LlmError]:
         for error in (
             errors.no_key(name),
             errors.price_unknown(name),
+            errors.other_shape(name),
+            errors.address_refused(),
+            *(errors.shared_key_used_up(period, name) for period in Period),
             *(errors.budget_reached(period, total=final) for period in Period),
             errors.unreachable(name, "OPENAI_BASE_URL", final=final),
             errors.connection_lost(name, final=final),
@@ -146,9 +151,11 @@ def own_errors() -> list[errors.LlmError]:
         explained.in_place
         for name in names
         for cause in Cause
-        if (explained := errors.explain(name, "m", Caused(cause), mask={})).in_place is not None
+        for shared in (False, True)
+        if (explained := errors.explain(name, "m", Caused(cause), mask={}, shared=shared)).in_place
+        is not None
     ]
-    assert len(replacing) == len(names) * len(Cause)
+    assert len(replacing) == len(names) * len(Cause) * 2
     return [*plain, *of_provider, *replacing]
 
 

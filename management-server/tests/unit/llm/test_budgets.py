@@ -1,7 +1,7 @@
 """Budgets as decisions: who is refused, who is told."""
 
 import pytest
-from ocmt_management.llm.budgets import Limits, Period, Spent, reached, told
+from ocmt_management.llm.budgets import NANO, Limits, Period, Spent, reached, told, warning
 from ocmt_management.llm.request_source import Source
 
 CHAT, JOB = Source.CHAT, Source.JOB
@@ -41,3 +41,24 @@ def test_a_hard_limit_refuses_when_nothing_is_left(
 )
 def test_a_soft_limit_is_told(limits: Limits, spent: Spent, period: Period | None) -> None:
     assert told(limits, spent) is period
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "words"),
+    [
+        (Limits(day_hard=5), Spent(9, 9), None),
+        (Limits(day_soft=5 * NANO), Spent(4 * NANO, 9 * NANO), None),
+        (Limits(day_soft=5 * NANO), Spent(5 * NANO, 9 * NANO), "$5.00 for models today"),
+        (
+            Limits(month_soft=5 * NANO, month_hard=2000 * NANO),
+            Spent(0, 6 * NANO),
+            "$6.00 of $2,000.00 for models this month",
+        ),
+    ],
+)
+def test_a_reached_soft_limit_is_a_sentence_for_the_chat(
+    limits: Limits, spent: Spent, words: str | None
+) -> None:
+    sentence = warning(limits, spent)
+    assert sentence == (None if words is None else f"Your agent has used {words}.")
+    assert limits.warns == (limits.day_soft is not None or limits.month_soft is not None)

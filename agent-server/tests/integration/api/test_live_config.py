@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ocmt_agent.api import tools_version
+from ocmt_agent.api import live_config
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.hibernation import wake
@@ -68,7 +68,7 @@ async def test_it_does_not_wait_for_a_wake_and_is_not_lost_by_one(tmp_path: Path
 async def test_it_is_written_between_two_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools_version, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(live_config, "_LOOK_EVERY_S", 0.01)
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.runs["ada"] = 2
@@ -89,7 +89,7 @@ async def test_it_is_written_between_two_turns(
 async def test_a_turn_that_does_not_end_in_sight(
     tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools_version, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(live_config, "_LOOK_EVERY_S", 0.01)
     async with open_host(tmp_path) as host:
         await host.provision()
         host.gateway.runs["ada"] = 1
@@ -124,7 +124,7 @@ async def test_what_waits_for_a_turn_survives_a_killed_server(tmp_path: Path) ->
 async def test_a_gateway_that_does_not_say_is_written_for(
     tmp_path: Path, fault: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tools_version, "_ANSWERS_WITHIN_S", 0.1)
+    monkeypatch.setattr(live_config, "_ANSWERS_WITHIN_S", 0.1)
     async with open_host(tmp_path) as host:
         await host.provision()
         if fault is not None:

@@ -1,0 +1,1 @@
+"""The files in an agent's workspace, for its user. The agent chose every name, link and byte."""

@@ -1,0 +1,116 @@
+"""Connecting an account in a browser, at a real authorization server: refused, done, ended."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ocmt_testing.oidc_provider import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    AuthorizationServer,
+    authorization_server,
+)
+from ocmt_testing.system.chat import ChatPage
+from ocmt_testing.system.looks import barriers, wider_than_their_place
+from ocmt_testing.system.stack import Stack
+from playwright.sync_api import Browser, Page, expect
+
+ACCOUNT = "a-person-with-a-rather-long-name-at-notes"
+
+
+@contextmanager
+def running_provider(redirect_uri: str) -> Iterator[AuthorizationServer]:
+    """The authorization server, for a test that is not asynchronous."""
+    found: list[AuthorizationServer] = []
+    ready, done = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with authorization_server(redirect_uri) as server:
+            found.append(server)
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield found[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+def go_to_notes(page: Page, provider: AuthorizationServer) -> None:
+    page.get_by_role("button", name="Notes", exact=True).click()
+    page.get_by_label("Read notes").check()
+    page.get_by_role("button", name="Continue to Notes").click()
+    page.wait_for_url(f"{provider.url}/**")
+
+
+def test_an_account_is_refused_connected_tested_and_disconnected(
+    stack: Stack, browser: Browser
+) -> None:
+    with (
+        running_provider(f"{stack.url}/api/connections/callback") as provider,
+        ChatPage(browser, width=360, height=740) as chat,
+    ):
+        page = chat.page
+        chat.sign_in(stack.link("admin@localhost"))
+        page.get_by_role("link", name="Settings").click()
+        page.get_by_role("button", name="Set up Own provider").click()
+        for label, value in (
+            ("Name", "Notes"),
+            ("Authorization endpoint", f"{provider.url}/auth"),
+            ("Token endpoint", f"{provider.url}/token"),
+            ("Issuer (if it sends one)", provider.url),
+            ("Revocation endpoint (if it has one)", f"{provider.url}/token/revocation"),
+            ("Userinfo endpoint (tells the account)", f"{provider.url}/me"),
+            ("Address of its API", f"{provider.url}/api"),
+            ("Hosts that tokens may go to, separated by spaces", provider.url.partition("//")[2]),
+            (
+                "Scopes, one per line, each with what it permits",
+                "openid Know you\nnotes Read notes",
+            ),
+            ("Client id", CLIENT_ID),
+            ("Client secret", CLIENT_SECRET),
+        ):
+            page.get_by_label(label, exact=True).fill(value)
+        assert (barriers(page), wider_than_their_place(page)) == ([], [])
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("Notes is set up")).to_be_visible()
+
+        page.get_by_role("link", name="Connections").click()
+        go_to_notes(page, provider)
+        page.get_by_placeholder("Enter any login").fill(ACCOUNT)
+        page.get_by_placeholder("and password").fill("x")
+        page.get_by_role("button", name="Sign-in").click()
+        page.get_by_text("Cancel").click()
+        expect(page.get_by_text("You did not allow it, so nothing was connected.")).to_be_visible()
+        expect(page.get_by_text("Nothing is connected yet.")).to_be_visible()
+        assert page.url == f"{stack.url}/connections", "a reload does not tell it again"
+
+        go_to_notes(page, provider)
+        page.get_by_role("button", name="Continue").click()
+        expect(page.get_by_text("Connected. Your agent can use it")).to_be_visible()
+        notes = page.get_by_role("article", name="Notes")
+        expect(notes).to_contain_text(f"{ACCOUNT}@as.example")
+        expect(notes).to_contain_text("not used yet")
+        notes.get_by_role("button", name="Test").click()
+        expect(notes.get_by_text("Tested.")).to_be_visible()
+        notes.get_by_text("What it may do").click()
+        expect(notes.get_by_label("Reading with Notes")).to_have_value("allow")
+        notes.get_by_label("Changing with Notes").select_option("deny")
+        expect(notes.get_by_label("Changing with Notes")).to_have_value("deny")
+        page.get_by_role("button", name="API key").click()
+        expect(page.get_by_label("Host")).to_be_visible()
+        assert (barriers(page), wider_than_their_place(page)) == ([], [])
+        page.set_viewport_size({"width": 1280, "height": 740})
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        assert (barriers(page), wider_than_their_place(page)) == ([], [])
+
+        notes.get_by_role("button", name="Disconnect").click()
+        notes.get_by_role("button", name="Really disconnect").click()
+        expect(page.get_by_text("its access has ended there, too")).to_be_visible()
+        expect(notes).to_have_count(0)
+        assert chat.complaints == []

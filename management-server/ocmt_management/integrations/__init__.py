@@ -1,0 +1,1 @@
+"""Integrations: people connect accounts of other services, and management holds the tokens."""

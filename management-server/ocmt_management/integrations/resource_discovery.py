@@ -1,0 +1,133 @@
+"""Finds how to sign in to an MCP server, and registers OCMT as a client there."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ocmt_common.problems import Problem
+
+from ocmt_management.integrations.oauth_http import NoAnswer, OAuthHttp
+from ocmt_management.integrations.oauth_protocol import Client, HttpRequest, json_object
+from ocmt_management.integrations.provider_schema import Provider
+from ocmt_management.integrations.resource_metadata import (
+    AuthorizationServer,
+    Challenge,
+    MetadataWrong,
+    Resource,
+    auth_method_of,
+    client_metadata,
+    provider_of_resource,
+    read_challenge,
+    read_resource,
+    read_server,
+    resource_metadata_urls,
+    scopes_to_ask,
+    server_metadata_urls,
+)
+from ocmt_management.vault.service import SecretValue
+
+_JSON = [("Accept", "application/json")]
+_PROBE = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "ocmt", "version": "1"},
+        },
+    }
+).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInTo:
+    provider: Provider
+    client: Client
+    scopes: tuple[str, ...]
+
+
+class ResourceDiscovery:
+    """`document_url` is where this installation publishes itself as a client; `None`: nowhere."""
+
+    def __init__(self, http: OAuthHttp, *, redirect_uri: str, document_url: str | None) -> None:
+        self._http = http
+        self._redirect_uri = redirect_uri
+        self._document_url = document_url
+
+    async def sign_in_to(self, name: str, server_url: str) -> SignInTo:
+        """Raises `Problem`, which says what the server lacks."""
+        try:
+            challenge = await self._challenge(server_url)
+            resource = await self._resource(server_url, challenge)
+            server = await self._server(resource.issuer)
+            client, method = await self._client(server)
+            provider = provider_of_resource(name, resource, server, auth_method=method)
+        except (MetadataWrong, NoAnswer) as error:
+            raise Problem(
+                422,
+                "sign-in-unsupported",
+                f"You cannot sign in to {name}: {error}. If it takes a key, enter that.",
+            ) from error
+        except ValueError as error:
+            raise Problem(
+                422,
+                "sign-in-unsupported",
+                f"You cannot sign in to {name}: its endpoints are wrong.",
+            ) from error
+        return SignInTo(
+            provider=provider, client=client, scopes=scopes_to_ask(challenge, resource, server)
+        )
+
+    async def _challenge(self, server_url: str) -> Challenge:
+        headers = [
+            ("Accept", "application/json, text/event-stream"),
+            ("Content-Type", "application/json"),
+        ]
+        answer = await self._http.send(
+            HttpRequest(method="POST", url=server_url, headers=headers, body=_PROBE), cut=True
+        )
+        if answer.status != 401:
+            raise MetadataWrong("it does not ask for a sign-in")
+        return read_challenge(answer.headers.get("www-authenticate", ""))
+
+    async def _resource(self, server_url: str, challenge: Challenge) -> Resource:
+        urls = [challenge.metadata_url] if challenge.metadata_url else []
+        for url in urls or resource_metadata_urls(server_url):
+            document = await self._document(url)
+            if document is not None:
+                return read_resource(document, server_url)
+        raise MetadataWrong("it publishes no metadata about its authorization server")
+
+    async def _server(self, issuer: str) -> AuthorizationServer:
+        for url in server_metadata_urls(issuer):
+            document = await self._document(url)
+            if document is not None:
+                return read_server(document, issuer)
+        raise MetadataWrong("its authorization server publishes no metadata")
+
+    async def _client(self, server: AuthorizationServer) -> tuple[Client, str]:
+        if server.takes_client_documents and self._document_url is not None:
+            return Client(id=self._document_url), auth_method_of(server, document=True)
+        if server.registration_url is None:
+            raise MetadataWrong("its authorization server lets no new clients register")
+        method = auth_method_of(server, document=False)
+        body = json.dumps(client_metadata(self._redirect_uri, auth_method=method)).encode()
+        headers = [*_JSON, ("Content-Type", "application/json")]
+        answer = await self._http.send(
+            HttpRequest(method="POST", url=server.registration_url, headers=headers, body=body)
+        )
+        found = json_object(answer.body) if answer.status < 300 else None
+        client_id = None if found is None else found.get("client_id")
+        if found is None or not isinstance(client_id, str) or not 0 < len(client_id) <= 1000:
+            raise MetadataWrong(
+                f"its authorization server refused to register OCMT ({answer.status})"
+            )
+        secret, chosen = found.get("client_secret"), found.get("token_endpoint_auth_method", method)
+        value = SecretValue(secret) if isinstance(secret, str) and secret else None
+        return Client(id=client_id, secret=value), chosen if isinstance(chosen, str) else method
+
+    async def _document(self, url: str) -> dict[str, Any] | None:
+        answer = await self._http.send(HttpRequest(method="GET", url=url, headers=[*_JSON]))
+        return json_object(answer.body) if answer.status == 200 else None

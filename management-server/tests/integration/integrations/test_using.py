@@ -1,0 +1,220 @@
+"""The agent uses connections: the provider's API through `ocmt_api`, and a server signed in to."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.connecting import Person
+from ocmt_testing.management.people import agent_is
+from ocmt_testing.management.serving import Server, serving
+from ocmt_testing.management.tool_user import ToolUser, text_of
+from ocmt_testing.oidc_provider import CLIENT_ID, CLIENT_SECRET
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+
+@pytest.fixture
+async def user(
+    app: FastAPI, served: Server, ada: Person, agent_server: FakeAgentServer
+) -> AsyncIterator[ToolUser]:
+    await agent_is(app, ada.id, "running")
+    token = dict(agent_server.provisioned)[ada.id]
+    ada.secrets.add(token)
+    async with httpx2.AsyncClient(
+        base_url=served.url,
+        headers={"authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=60,
+    ) as agent:
+        yield ToolUser(ada.id, ada.browser, agent, token)
+
+
+async def api(user: ToolUser, **arguments: Any) -> tuple[bool, str]:
+    result = await user.call("ocmt_api", {"connection": "notes", **arguments})
+    return bool(result.get("isError")), text_of(result)
+
+
+async def test_the_agent_calls_an_api_within_the_rules(
+    app: FastAPI, ada: Person, user: ToolUser
+) -> None:
+    wrong, text = await api(user, url="/user")
+    assert wrong
+    assert "There are: none" in text
+    connection = await ada.connect()
+    ada.secrets.add((await app.state.integrations.access(ada.id, connection)).token.reveal())
+    tools = [t["name"] for t in (await user.rpc("tools/list"))["result"]["tools"]]
+    assert "ocmt_api" in tools
+    assert not [name for name in tools if name.startswith("notes__")], "one tool for all"
+    listed = text_of(await user.call("ocmt_list_connections"))
+    assert "notes: Notes, account ada-at-notes@as.example, ok." in listed
+    assert "/connections" in listed
+
+    wrong, text = await api(user, url="/user", query={"a": 1})
+    assert not wrong
+    answer = json.loads(json.loads(text)["body"])
+    assert (answer["who"], answer["method"]) == ("ada-at-notes", "GET")
+    assert answer["echo"] == "[token]", "not even if the provider sends it back"
+    for url in ("https://evil.example/x", "http://127.0.0.1:1/x", "//evil.example"):
+        wrong, text = await api(user, url=url)
+        assert wrong, url
+    wrong, text = await api(user, url="/x", headers={"X-HTTP-Method-Override": "DELETE"})
+    assert wrong
+    assert (await ada.provider.set())["api"] == ["GET /api/user?a=1"]
+
+    changing = asyncio.create_task(api(user, url="/notes", method="POST", body={"text": "hi"}))
+    waiting: list[dict[str, Any]] = []
+    async with asyncio.timeout(30):
+        while not waiting:
+            await asyncio.sleep(0.05)
+            answered = (await ada.browser.get("/api/approvals")).json()["approvals"]
+            waiting = [one for one in answered if one["state"] == "waiting"]
+    assert (await ada.provider.set())["api"] == ["GET /api/user?a=1"], "it waits"
+    assert waiting[0]["tool"] == "change"
+    assert waiting[0]["server"] == "Notes (ada-at-notes@as.example)"
+    decided = await ada.browser.post(
+        f"/api/approvals/{waiting[0]['id']}/decision",
+        json={"decision": "once", "version": waiting[0]["version"]},
+    )
+    assert decided.status_code == 200, decided.text
+    wrong, text = await changing
+    assert not wrong, text
+    assert json.loads(json.loads(json.loads(text)["body"])["body"]) == {"text": "hi"}
+    shown = await ada.one(connection)
+    assert shown["lastUsedFor"].startswith("POST 127.0.0.1:")
+    assert shown["lastUsedFor"].endswith("/api/notes")
+
+    server = next(
+        s for s in (await ada.browser.get("/api/tools")).json()["servers"] if s["id"] == connection
+    )
+    assert [(t["name"], t["ownRule"]) for t in server["tools"]] == [
+        ("change", None),
+        ("read", "allow"),
+    ]
+    await user.rule(server, "deny", "read")
+    wrong, text = await api(user, url="/user")
+    assert wrong
+    assert "denied by a rule" in text
+    for method, path in (("DELETE", ""), ("PATCH", ""), ("PUT", "/connection")):
+        answer_ = await ada.browser.request(
+            method, f"/api/tools/servers/{connection}{path}", json={}
+        )
+        assert (answer_.status_code, answer_.json()["code"]) == (409, "is-a-connection")
+    assert (await user.agent.post("/mcp/notes", json={})).status_code == 404
+    await ada.browser.delete(f"/api/connections/{connection}")
+    wrong, text = await api(user, url="/user")
+    assert "There are: none" in text
+
+
+async def test_a_token_that_is_rejected_early_is_renewed_once(
+    app: FastAPI, ada: Person, user: ToolUser
+) -> None:
+    connection = await ada.connect()
+    integrations = app.state.integrations
+    first = await integrations.access(ada.id, connection)
+    await ada.provider.set(forgotten=first.token.reveal())
+    wrong, text = await api(user, url="/user")
+    assert not wrong, text
+    assert (await integrations.access(ada.id, connection)).version == first.version + 1
+    # A 401 that is not about the token changes nothing.
+    await ada.provider.set(refuse=True)
+    wrong, text = await api(user, url="/user")
+    assert json.loads(text)["status"] == 401
+    assert (await ada.one(connection))["state"] == "ok"
+
+    await ada.provider.set(refuse=False)
+    async with httpx2.AsyncClient(trust_env=False) as elsewhere:
+        await elsewhere.post(
+            f"{ada.provider.url}/token/revocation",
+            data={"token": (await integrations.access(ada.id, connection)).token.reveal()},
+            auth=(CLIENT_ID, CLIENT_SECRET),
+        )
+    wrong, text = await api(user, url="/user")
+    assert wrong
+    assert "connected again by its person" in text
+    assert (await ada.one(connection))["state"] == "reconnect", "revoked at the provider"
+
+
+class ProtectedServer:
+    """An MCP server that takes tokens of the authorization server, and says so."""
+
+    def __init__(self, issuer: str) -> None:
+        self.issuer = issuer
+        self.url = ""
+        self.app = Starlette(
+            routes=[
+                Route("/mcp", self.mcp, methods=["POST"]),
+                Route("/.well-known/oauth-protected-resource/mcp", self.metadata),
+            ]
+        )
+
+    async def metadata(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "resource": self.url,
+                "authorization_servers": [self.issuer],
+                "scopes_supported": ["notes"],
+            }
+        )
+
+    async def mcp(self, request: Request) -> Response:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            header = request.headers.get("authorization", "")
+            known = await client.get(f"{self.issuer}/api/x", headers={"authorization": header})
+        if known.status_code != 200:
+            where = f"{self.url.removesuffix('/mcp')}/.well-known/oauth-protected-resource/mcp"
+            return JSONResponse(
+                {}, 401, {"WWW-Authenticate": f'Bearer resource_metadata="{where}"'}
+            )
+        message = await request.json()
+        if "id" not in message:
+            return Response(status_code=202)
+        results: dict[str, Any] = {
+            "initialize": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "protected", "version": "1"},
+            },
+            "tools/list": {"tools": [{"name": "whoami", "inputSchema": {"type": "object"}}]},
+            "tools/call": {"content": [{"type": "text", "text": known.json()["who"]}]},
+        }
+        result = results[message["method"]]
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+
+async def test_a_tool_server_is_signed_in_to_without_a_client_of_the_operator(
+    app: FastAPI, ada: Person, user: ToolUser, bob: Person, advance: Any
+) -> None:
+    protected = ProtectedServer(ada.provider.url)
+    async with serving(protected.app) as server:
+        protected.url = f"{server.url}/mcp"
+        added = await user.add("protected", protected.url)
+        assert "sign in" in added["trouble"]
+        path = f"/api/tools/servers/{added['id']}/sign-in"
+        foreign = await bob.browser.post(path)
+        assert (foreign.status_code, foreign.json()["code"]) == (404, "server-unknown")
+        started = (await ada.browser.post(path)).json()["url"]
+        assert "resource=" in started
+        assert "code_challenge_method=S256" in started
+        back = await ada.come_back(await ada.provider.consent(started, "ada-at-mcp"))
+        assert back.startswith("?result=connected"), back
+        view = (await ada.browser.post(path.replace("sign-in", "refresh"))).json()
+        assert view["trouble"] is None
+        assert view["connectionId"] is not None
+        await user.allow(added)
+        assert text_of(await user.call("protected__whoami")) == "ada-at-mcp"
+        advance(timedelta(hours=1))
+        assert text_of(await user.call("protected__whoami")) == "ada-at-mcp", "refreshed"
+        (shown,) = await ada.all()
+        assert (shown["kind"], shown["account"]) == ("mcp", "protected")
+        signed_out = await ada.browser.delete(f"/api/tools/servers/{added['id']}/connection")
+        assert signed_out.status_code == 204
+        assert await ada.all() == []
+        assert (await user.call("protected__whoami"))["isError"] is True
