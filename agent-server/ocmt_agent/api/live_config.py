@@ -104,7 +104,7 @@ class LiveConfigs:
             await self._write(agent)
 
     async def write_all(self) -> None:
-        """Write what is stored of all agents, at startup: a killed server may not have written them."""
+        """Write what is stored of all agents: a killed server may not have written it."""
         for agent in self._registry.all():
             self._due |= {(agent.user_id, part) for part in _Part}
             try:

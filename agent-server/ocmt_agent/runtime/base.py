@@ -45,8 +45,8 @@ class AgentSpec:
     number: int
     """The agent's number on this host, from 1; never reused."""
     tools_version: int = 0
-    """This and what follows is in the gateway's configuration, which a running gateway reloads. It is
-    no setting of the container: a change replaces none."""
+    """This and what follows is in the gateway's configuration, which a running gateway reloads. No
+    change of it replaces the container."""
     model: AgentModel = field(default_factory=AgentModel)
     heartbeat_minutes: int | None = None
     """The heartbeat's interval; `None` turns it off."""

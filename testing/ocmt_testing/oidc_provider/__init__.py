@@ -53,7 +53,10 @@ class AuthorizationServer:
         self.url = url
 
     async def set(self, **changes: Any) -> dict[str, Any]:
-        """Change how it behaves: `ttl` of access tokens, `mode`, `refuse`, a `forgotten` token; returns what it saw."""
+        """Change its behaviour: `ttl` of access tokens, `mode`, `refuse`, a `forgotten` token.
+
+        Returns what it saw.
+        """
         async with httpx2.AsyncClient(trust_env=False) as client:
             answer = await client.post(f"{self.url}/control", json=changes)
             found: dict[str, Any] = answer.json()

@@ -1,10 +1,16 @@
 /** The routes of the admin pages, as functions. Loaded with those pages only. */
 
 import type { Api } from "./client";
-import type { Order, Role } from "./generated";
+import type { Order, ProviderId, Role, SharedKeyRequest } from "./generated";
 
 export class AdminApi {
   constructor(private readonly api: Api) {}
+
+  sharedKeys = () => this.api.call("GET /api/admin/shared-keys", {});
+  shareKey = (provider: ProviderId, body: SharedKeyRequest) =>
+    this.api.call("PUT /api/admin/shared-keys/{provider}", { path: { provider }, body });
+  stopSharingKey = (provider: ProviderId) =>
+    this.api.call("DELETE /api/admin/shared-keys/{provider}", { path: { provider } });
 
   people = async () => (await this.api.call("GET /api/admin/users", {})).users;
   agents = async () => (await this.api.call("GET /api/admin/agents", {})).agents;

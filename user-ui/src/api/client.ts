@@ -1,13 +1,6 @@
 /** The management server's API as functions; a failed request throws a `Problem`. */
 
-import type {
-  BudgetRequest,
-  Decision,
-  ModelRequest,
-  ProviderId,
-  Routes,
-  SharedKeyRequest,
-} from "./generated";
+import type { BudgetRequest, Decision, ModelRequest, ProviderId, Routes } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
 type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -78,12 +71,6 @@ export class Api {
   setTotalBudget = (body: BudgetRequest) => this.call("PUT /api/admin/budgets/total", { body });
   setBudget = (id: string, body: BudgetRequest) =>
     this.call("PUT /api/admin/budgets/users/{user_id}", { path: { user_id: id }, body });
-
-  sharedKeys = () => this.call("GET /api/admin/shared-keys", {});
-  shareKey = (provider: ProviderId, body: SharedKeyRequest) =>
-    this.call("PUT /api/admin/shared-keys/{provider}", { path: { provider }, body });
-  stopSharingKey = (provider: ProviderId) =>
-    this.call("DELETE /api/admin/shared-keys/{provider}", { path: { provider } });
 
   /** Send one request of a route; views that are loaded on demand have their routes with them. */
   async call<R extends keyof Routes>(

@@ -1234,7 +1234,7 @@ export interface HibernationCounts {
   failed?: number;
 }
 /**
- * The means to save memory that are in use on this host; all are optional.
+ * The mechanisms that save memory on this host; all are optional.
  */
 export interface MemoryHealth {
   reclaim: string | null;

@@ -157,7 +157,11 @@ export class AppView extends LitElement {
       ></tools-view>`;
     }
     if (this.path === "/connections") {
-      return html`<connections-view role="main" .api=${this.api} .me=${this.me}></connections-view>`;
+      return html`<connections-view
+        role="main"
+        .api=${this.api}
+        .me=${this.me}
+      ></connections-view>`;
     }
     if (this.path === "/admin") {
       return html`<admin-view role="main" .api=${this.api} .me=${this.me}></admin-view>`;

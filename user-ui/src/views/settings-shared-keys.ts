@@ -3,6 +3,7 @@
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
+import { AdminApi } from "../api/admin";
 import type { Api } from "../api/client";
 import type {
   ProviderId,
@@ -27,6 +28,7 @@ export class SettingsSharedKeys extends LitElement {
   @state() private editing: ProviderId | null = null;
   @state() private everyone = true;
 
+  private admin!: AdminApi;
   private readonly work = new RequestState(this);
 
   static override styles = [
@@ -53,8 +55,12 @@ export class SettingsSharedKeys extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
+    this.admin = new AdminApi(this.api);
     void this.work.run(async () => {
-      [this.shared, this.people] = await Promise.all([this.api.sharedKeys(), this.api.people()]);
+      [this.shared, this.people] = await Promise.all([
+        this.admin.sharedKeys(),
+        this.admin.people(),
+      ]);
     });
   }
 
@@ -241,15 +247,15 @@ export class SettingsSharedKeys extends LitElement {
       monthUsd: amount("monthUsd"),
     };
     await this.work.run(async () => {
-      this.shared = await this.api.shareKey(provider, request);
+      this.shared = await this.admin.shareKey(provider, request);
       this.editing = null;
     }, "Saved. It holds from the next request on.");
   }
 
   private async stop(row: SharedKeyRow): Promise<void> {
     await this.work.run(async () => {
-      await this.api.stopSharingKey(row.provider);
-      this.shared = await this.api.sharedKeys();
+      await this.admin.stopSharingKey(row.provider);
+      this.shared = await this.admin.sharedKeys();
     }, `The key for ${row.name} is not shared any more.`);
   }
 }

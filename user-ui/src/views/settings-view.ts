@@ -10,7 +10,6 @@ import { pageRelease } from "./page-release";
 import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
-import "./settings-shared-keys";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
 
@@ -41,9 +40,11 @@ export class SettingsView extends LitElement {
     this.heading?.focus();
     import("./account-data").catch(() => (this.incomplete = true));
     if (this.me.user.role === "admin") {
-      Promise.all([import("./settings-shared-tools"), import("./settings-oauth-clients")]).catch(
-        () => (this.incomplete = true),
-      );
+      Promise.all([
+        import("./settings-shared-keys"),
+        import("./settings-shared-tools"),
+        import("./settings-oauth-clients"),
+      ]).catch(() => (this.incomplete = true));
     }
     void pageRelease().then((release) => (this.page = release));
   }

@@ -133,7 +133,7 @@ async def test_a_heartbeat_is_written_and_wakes_only_while_it_is_set(tmp_path: P
     policy = "/api/containers/ada/policy"
     async with open_host(tmp_path) as host:
         await host.provision()
-        assert host.runtime.heartbeats["ada"] is None
+        assert host.runtime.heartbeats == {"ada": None}
         answer = await host.client.put(policy, json={"heartbeatMinutes": 30})
         assert answer.json()["heartbeatMinutes"] == 30
         assert host.runtime.heartbeats["ada"] == 30
@@ -143,7 +143,7 @@ async def test_a_heartbeat_is_written_and_wakes_only_while_it_is_set(tmp_path: P
         assert (await host.client.get("/api/containers/ada")).json()["nextWakeAt"] is not None
 
         await host.client.put(policy, json={})
-        assert host.runtime.heartbeats["ada"] is None
+        assert host.runtime.heartbeats == {"ada": None}
         assert host.state() is S.PAUSED
         await host.wakes.awake("ada", kind=host.parts.registry.get("ada").last_activity_kind)
         await host.orders.hibernate("ada", "pause")
