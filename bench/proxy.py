@@ -162,6 +162,9 @@ class AlwaysAwake:
     async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
         yield await self.awake(user_id, kind=kind)
 
+    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+        pass
+
     def doubt(self, access: GatewayAccess) -> None:
         raise AssertionError("the bench's gateway went away")
 

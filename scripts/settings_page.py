@@ -61,6 +61,7 @@ _EXAMPLES = {
     "SMTP_PORT": "465",
     "SMTP_TLS": "tls",
     "SMTP_USER": "agent@acme.io",
+    "SPARE_AGENTS": "0",
     "STOP_AFTER_MS": "3600000",
     "STOP_AGENTS_ON_EXIT": "true",
     "TLS_DIR": "/opt/ocmt/agent-server/tls",

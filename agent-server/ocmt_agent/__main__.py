@@ -154,6 +154,7 @@ async def serve(settings: AgentSettings, handover: Handover) -> None:
                 parts.registry.is_agent_token,
                 to_management,
                 credentials,
+                for_management=parts.registry.token_for_management,
             ),
             settings,
             handover.without_gate(),

@@ -67,7 +67,9 @@ class AgentSettings(Settings):
         1_800_000, description="idle time after which an agent is paused, in milliseconds"
     )
     stop_after_ms: Milliseconds = Field(
-        14_400_000, description="time paused after which an agent is stopped, in milliseconds"
+        14_400_000,
+        description="time paused after which an agent is stopped, in milliseconds; unless it is "
+        "set, one that sleeps in swap on disk is stopped only when swap gets short",
     )
     hibernation_check_interval: Milliseconds = Field(
         60_000, description="time between two sweeps over all agents, in milliseconds"
@@ -89,6 +91,13 @@ class AgentSettings(Settings):
         description="disk that one agent may use, in MB, and 64 files for each of them; at twice "
         "as much, or when the host's disk is nearly full, it is stopped",
     )
+    spare_agents: int = Field(
+        5,
+        ge=0,
+        le=100,
+        description="most agents that are made beforehand for new users, on a host with swap on "
+        "disk; 0: none",
+    )
     max_body_bytes: int = Field(
         26_214_400, ge=1024, le=2**40, description="largest request body accepted, in bytes"
     )
@@ -103,6 +112,11 @@ class AgentSettings(Settings):
         description="stop all agents when the server stops; otherwise they keep running and the "
         "next start finds them",
     )
+
+    @property
+    def stop_by_need(self) -> bool:
+        """Whether agents asleep in swap are stopped by need: STOP_AFTER_MS was not set."""
+        return "stop_after_ms" not in self.model_fields_set
 
     @field_validator("auth_token")
     @classmethod

@@ -34,7 +34,10 @@ from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.records.store import AgentStore
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.runtime.docker import DockerRuntime
+from ocmt_agent.runtime.homes import HomedRuntime, Homes
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.spares.keeper import SpareKeeper
+from ocmt_agent.spares.warm_up import GatewayWarmUp, WarmUp
 from ocmt_agent.tool_servers.containers import ToolContainers
 from ocmt_agent.tool_servers.docker_containers import DockerToolContainers
 from ocmt_agent.tool_servers.manager import ToolServers
@@ -44,6 +47,10 @@ _ROOM_FOR_TOOLS_BYTES = 512 * 1024 * 1024
 """`MemAvailable` needed to start a tool server: twice its limit."""
 
 
+def _load() -> float:
+    return os.getloadavg()[0]
+
+
 @asynccontextmanager
 async def open_parts(
     settings: AgentSettings,
@@ -51,7 +58,9 @@ async def open_parts(
     runtime: Runtime,
     clock: Clock,
     gateway: GatewayControl | None = None,
+    warm_up: WarmUp | None = None,
     read_host: HostReader = host_figures,
+    read_load: Callable[[], float] = _load,
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
     credentials: HostCredentials | None = None,
     tool_containers: ToolContainers | None = None,
@@ -60,7 +69,7 @@ async def open_parts(
 
     On exit, streams end, transitions in flight are cancelled and unsaved records are written. The
     agents keep running, unless STOP_AGENTS_ON_EXIT is set. The caller closes `runtime`. `gateway`,
-    `read_host`, `memory_manager` and `tool_containers` are for tests.
+    `warm_up`, `read_host`, `read_load`, `memory_manager` and `tool_containers` are for tests.
     """
     async with AsyncExitStack() as stack:
         store = await AgentStore.open(settings.data_dir / "agent.db")
@@ -76,13 +85,16 @@ async def open_parts(
             )
         )
         hub = EventHub()
-        registry = AgentRegistry(store, hub=hub, clock=clock)
+        homes = Homes()
+        runtime = HomedRuntime(runtime, homes)
+        registry = AgentRegistry(store, hub=hub, clock=clock, homes=homes)
         await registry.load()
         stack.push_async_callback(registry.flush)
         times = Times(
             pause_after=timedelta(milliseconds=settings.pause_after_ms),
             stop_after=timedelta(milliseconds=settings.stop_after_ms),
             check_interval=timedelta(milliseconds=settings.hibernation_check_interval),
+            stop_by_need=settings.stop_by_need,
         )
         if gateway is None:
             gateway = control = OpenClawControl(session)
@@ -125,12 +137,25 @@ async def open_parts(
         registry.metrics.follow_tool_servers(tool_servers.counts)
         live_configs = LiveConfigs(runtime, gateway, registry, hibernation.wakes, clock=clock)
         stack.push_async_callback(live_configs.close)
+        spares = SpareKeeper(
+            runtime,
+            registry,
+            hibernation,
+            memory,
+            warm_up or GatewayWarmUp(session),
+            most=settings.spare_agents,
+            read_host=read_host,
+            read_load=read_load,
+            clock=clock,
+        )
         provisioning = Provisioning(
             runtime,
             registry,
             hibernation,
             memory,
             states,
+            spares=spares,
+            gateway=gateway,
             tool_servers=tool_servers,
             clock=clock,
         )
@@ -155,7 +180,10 @@ async def open_parts(
             memory=memory,
             hibernation=hibernation,
             provisioning=provisioning,
-            health=ServerHealth(runtime, registry, memory, clock=clock, credentials=credentials),
+            spares=spares,
+            health=ServerHealth(
+                runtime, registry, memory, spares, times=times, clock=clock, credentials=credentials
+            ),
             admin=GatewayAdmin(session),
             disk=disk,
             states=states,
@@ -178,6 +206,7 @@ async def watching(parts: Parts) -> AsyncIterator[None]:
     loops = (
         parts.hibernation.loop.run(),
         parts.memory.run(),
+        parts.spares.run(),
         parts.host.run(),
         parts.disk.run(),
         parts.states.run(),

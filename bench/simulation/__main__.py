@@ -17,17 +17,25 @@ from simulation.outcome import clock
 from simulation.run import Simulation
 from simulation.scenario import Costs, HostSize, People, Scenario
 
+_WITHOUT_SWAP_MINUTES = 240
+"""STOP_AFTER_MS of an agent server where it is not set."""
+
 
 def scenario_of(asked: dict[str, Any]) -> Scenario:
-    """Parse a scenario. Raises `KeyError` or `TypeError` if it is invalid."""
-    minutes = asked["pauseAfterMinutes"], asked["stopAfterMinutes"]
-    pause_after, stop_after = (timedelta(minutes=value) for value in minutes)
+    """The scenario of a JSON object. Raises `KeyError` or `TypeError` if that is invalid."""
+    stop_after = asked["stopAfterMinutes"]
+    times = Times(
+        pause_after=timedelta(minutes=asked["pauseAfterMinutes"]),
+        stop_after=timedelta(minutes=_WITHOUT_SWAP_MINUTES if stop_after is None else stop_after),
+        check_interval=timedelta(minutes=1),
+        stop_by_need=stop_after is None,
+    )
     return Scenario(
         people=People(count=asked["users"]),
         hosts=asked["hosts"],
         host=HostSize(ram=asked["ramBytes"], swap=asked["swapBytes"], cores=asked["cores"]),
         costs=Costs(**asked["costs"]),
-        times=Times(pause_after, stop_after, check_interval=timedelta(minutes=1)),
+        times=times,
         wake_timeout_s=120.0,
         days=asked["days"],
         seed=asked["seed"],

@@ -34,6 +34,7 @@ class Outcome:
     """Seconds that messages waited for a wake, by the state woken from."""
     refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     evicted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    stopped_for_swap: int = 0
     job_runs: int = 0
     jobs_late: int = 0
     jobs_missed: int = 0
@@ -64,6 +65,7 @@ class Outcome:
             "wakeWaitS": {str(state): percentiles(waits) for state, waits in self.wakes.items()},
             "refused": dict(self.refused),
             "evicted": dict(self.evicted),
+            "stoppedForSwap": self.stopped_for_swap,
             "jobs": {"run": self.job_runs, "late": self.jobs_late, "missed": self.jobs_missed},
             "longestQueue": self.longest_queue,
             "leastAvailableBytes": int(self.least_available),

@@ -14,6 +14,7 @@ from itertools import islice
 
 from ocmt_agent.decisions.memory_admission import Relief, make_room, need_bytes, short_by
 from ocmt_agent.decisions.sleep_policy import JOB_GRACE, Action, decide, default_lead
+from ocmt_agent.decisions.swap_reserve import stop_for_swap, swap_reserve
 from ocmt_agent.decisions.wake_lead_time import Job, plan
 from ocmt_agent.hibernation.wake_queue import THAW_SLOTS, Need
 from ocmt_common.agent_api import HibernationState
@@ -31,6 +32,8 @@ _BUSY_RETRY_S = 20.0
 _TRIES = 6
 _LATE_S = 60.0
 _SHOWN_FIRST = 16
+_STOPPED_OF = 64
+"""Of so many agents, the longest paused, some are stopped when swap is short."""
 
 Progress = Callable[[float], None]
 RUNNING, PAUSED, STOPPED, WAKING = (
@@ -284,6 +287,18 @@ class Simulation:
         host.hold(agent, ram=agent.ram - moved, swap=agent.swap + moved)
         self.outcome.most_swapped = max(self.outcome.most_swapped, host.swapped)
         self._fall_asleep(agent, PAUSED)
+        self._stop_for_swap(host)
+
+    def _stop_for_swap(self, host: Host) -> None:
+        """Stop the longest paused while swap is short, if the scenario stops agents by need."""
+        if not self._times.stop_by_need or host.swap_free >= swap_reserve(host.size.swap):
+            return
+        first = {agent.name: agent for agent in islice(host.paused, _STOPPED_OF)}
+        sleepers = [agent.sleeper(self._now) for agent in first.values()]
+        for name in stop_for_swap(sleepers, host.figures()):
+            self.outcome.stopped_for_swap += 1
+            self._stop(first[name])
+            self._arm(first[name])
 
     def _stop(self, agent: Agent) -> None:
         agent.host.hold(agent, ram=0, swap=0)
@@ -333,6 +348,8 @@ class Simulation:
         lead = default_lead(agent.state).total_seconds() if agent.lead is None else agent.lead
         job = agent.next_job - lead - self._interval
         if agent.state is STOPPED:
+            return job
+        if times.stop_by_need and agent.sleeps_in_swap:
             return job
         return min(job, agent.asleep_since + times.stop_after.total_seconds())
 

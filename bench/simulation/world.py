@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from ocmt_agent.decisions.memory_admission import Candidate, HostFigures
 from ocmt_agent.decisions.sleep_policy import Situation
+from ocmt_agent.decisions.swap_reserve import Sleeper
 from ocmt_common.agent_api import HibernationState
 
 from simulation.scenario import HostSize
@@ -47,6 +48,18 @@ class Agent:
     """The number of the wake in flight; queue entries of earlier wakes are void."""
     promised: int = 0
 
+    @property
+    def sleeps_in_swap(self) -> bool:
+        return self.state is HibernationState.PAUSED and self.swap > self.ram
+
+    def sleeper(self, now: float) -> Sleeper:
+        return Sleeper(
+            user_id=self.name,
+            idle=span(now - self.last_activity),
+            until_job=None if self.next_job == NEVER else span(self.next_job - now),
+            swapped=self.swap,
+        )
+
     def situation(self, now: float) -> Situation:
         job = self.next_job if self.woken_for is None else self.woken_for
         return Situation(
@@ -59,6 +72,7 @@ class Agent:
             asleep=span(now - self.asleep_since),
             woken_for_job=self.woken_for is not None,
             slept_stopped=self.slept_stopped,
+            asleep_in_swap=self.sleeps_in_swap,
         )
 
     def candidate(self, now: float) -> Candidate:
@@ -116,6 +130,7 @@ class Host:
             swap_total=self.size.swap,
             swap_free=self.swap_free,
             stalled=None,
+            swap_disk=self.size.swap,
         )
 
     def hold(self, agent: Agent, *, ram: int, swap: int) -> None:

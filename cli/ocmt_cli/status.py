@@ -179,7 +179,21 @@ def host_memory(health: dict[str, Any]) -> Iterable[str]:
         f"{(swap - free) / 1e9:.1f} of {swap / 1e9:.1f} GB of swap used; "
         f"{', '.join(means) or 'no swap or compression'}"
     )
+    yield from _sleepers_stay(memory, free)
     yield from memory["advice"]
+
+
+def _sleepers_stay(memory: dict[str, Any], swap_free: int) -> Iterable[str]:
+    """How long sleeping agents stay before they are stopped; empty for an earlier release."""
+    after_ms, reserve = memory.get("stopAfterMs"), memory.get("swapReserve")
+    if after_ms is not None:
+        yield f"sleeping agents are stopped after {after_ms / 60_000:.0f} min"
+    elif reserve is not None:
+        short = "; it is short now" if swap_free < reserve else ""
+        yield (
+            f"sleeping agents stay while {reserve / 1e9:.1f} GB of swap are free, and then those "
+            f"idle for longest are stopped{short}"
+        )
 
 
 def _story(agent: dict[str, Any]) -> Iterable[str]:

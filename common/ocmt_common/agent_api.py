@@ -164,7 +164,7 @@ class Actor(StrEnum):
     POLICY = "policy"
     """The clock: idle time, time paused, office hours."""
     PRESSURE = "pressure"
-    """An eviction, to free memory for another agent's wake."""
+    """A shortage of memory: another agent's wake needed it, or swap is short."""
     RUNTIME = "runtime"
     """Drift found by a reconcile: a crash, a kill, a command outside of OCMT."""
 
@@ -389,9 +389,22 @@ class MemoryHealth(Wire):
     zswap: bool
     prefetch: bool
     psi: bool
+    stop_after_ms: int | None = None
+    """Time asleep after which an agent is stopped; `None`: only when swap gets short."""
+    swap_reserve: int | None = None
+    """Bytes of free swap below which agents are stopped, longest idle first; `None`: by time."""
     host: HostFigures
     advice: list[str] = Field(default_factory=list)
     """How to save more memory, a sentence each. These are not problems."""
+
+
+class SparesHealth(Wire):
+    """Agents that are made beforehand for new users."""
+
+    ready: int
+    wanted: int
+    why: str
+    """Why not more are wanted."""
 
 
 class TlsHealth(Wire):
@@ -415,6 +428,7 @@ class AgentServerHealth(Wire):
     """What is wrong and the cure, a sentence each; empty if `status` is `ok`."""
     version: str = "unknown"
     memory: MemoryHealth | None = None
+    spares: SparesHealth | None = None
     tls: TlsHealth | None = None
     """`None` when management is on the same host."""
 

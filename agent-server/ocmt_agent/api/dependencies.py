@@ -18,6 +18,7 @@ from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.spares.keeper import SpareKeeper
 from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
 
@@ -32,6 +33,7 @@ class Parts:
     memory: MemoryManager
     hibernation: Hibernation
     provisioning: Provisioning
+    spares: SpareKeeper
     health: ServerHealth
     admin: GatewayAdmin
     disk: DiskManager

@@ -123,6 +123,12 @@ async def hibernate(user_id: str, body: HibernateRequest, parts: PartsDep) -> Co
     return _container(parts, await parts.hibernation.orders.hibernate(user_id, body.mode))
 
 
+@router.post("/api/containers/{user_id}/hibernate/force")
+async def force_hibernate(user_id: str, body: HibernateRequest, parts: PartsDep) -> Container:
+    orders = parts.hibernation.orders
+    return _container(parts, await orders.hibernate(user_id, body.mode, force=True))
+
+
 @router.post("/api/containers/{user_id}/restart")
 async def restart(user_id: str, parts: PartsDep) -> Container:
     return _container(parts, await parts.hibernation.orders.restart(user_id))

@@ -10,14 +10,19 @@ from ocmt_common.user_ids import is_user_id
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.activity import ActivityKind
+from ocmt_agent.gateway.control import GatewayControl
 from ocmt_agent.hibernation.assembly import Hibernation
 from ocmt_agent.hibernation.problems import refuse_disabled, runtime_problems
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.spares.keeper import SpareKeeper
 from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
+
+_NOT_THE_SPARES = ("host-full", "runtime-unavailable", "database-unavailable")
+"""Problems that making an agent in the usual way would have, too."""
 
 
 class Provisioning:
@@ -29,6 +34,8 @@ class Provisioning:
         memory: MemoryManager,
         states: StateCopyManager,
         *,
+        spares: SpareKeeper,
+        gateway: GatewayControl,
         tool_servers: ToolServers,
         clock: Clock,
     ) -> None:
@@ -37,6 +44,8 @@ class Provisioning:
         self._hibernation = hibernation
         self._memory = memory
         self._states = states
+        self._spares = spares
+        self._gateway = gateway
         self._tool_servers = tool_servers
         self._clock = clock
 
@@ -49,7 +58,12 @@ class Provisioning:
         """
         token = request.agent_token
         agent = self._registry.find(request.user_id)
+        # A user whose state is still here goes on with it.
+        new = agent is None and await self._registry.is_new(request.user_id)
+        agent = self._registry.find(request.user_id)  # another request may have come meanwhile
         made = agent is None
+        if agent is None and new:
+            agent = self._spares.take(request.user_id, agent_token=token)
         if agent is None:
             now = self._clock.now()
             agent = Agent.new(request.user_id, agent_token=token, now=now)
@@ -58,14 +72,20 @@ class Provisioning:
         return agent, made
 
     async def _provision(self, agent: Agent, token: str) -> None:
-        if agent.removed:
+        if agent.removed or agent.spare:
             raise Problem(409, "agent-removed", "This agent was removed. Try again.")
         refuse_disabled(agent)
-        if agent.state is HibernationState.PROVISIONING:
+        if agent.claimed_home is not None:
+            if await self._claimed(agent, agent.claimed_home):
+                return
+        elif agent.state is HibernationState.PROVISIONING:
             await self._registry.insert(agent)
         elif agent.agent_token != token:
-            await self._hibernation.suspender.force_stop(agent, why=reasons.NEW_TOKEN)
+            if agent.container_token is None:
+                await self._hibernation.suspender.force_stop(agent, why=reasons.NEW_TOKEN)
             await self._registry.replace_token(agent, token)
+            if agent.container_token is not None and agent.state is not HibernationState.FAILED:
+                return  # the relay knows the new one, and the container has its own
         elif agent.state is not HibernationState.FAILED:
             return
         await self._registry.move(agent, HibernationState.PROVISIONING, why=reasons.PROVISION)
@@ -75,6 +95,36 @@ class Provisioning:
             await self._clean_up(agent, problem)
             raise
         self._registry.touch(agent, ActivityKind.PROVISION)  # idle counts from here
+
+    async def _claimed(self, agent: Agent, home: str) -> bool:
+        """Store the claim of a spare and wake it. Returns whether it is the user's agent now.
+
+        If not, its container and state are gone, and an agent is made as without a spare.
+        """
+        await self._registry.keep_claim(agent)
+        self._memory.renamed(home, agent)
+        self._gateway.renamed(home, agent.user_id)
+        why = "its image or configuration changed"
+        if await self._spares.is_current(agent):
+            try:
+                await self._hibernation.wakes.bring_up(agent, why=reasons.CLAIMED)
+            except Problem as problem:
+                if problem.code in _NOT_THE_SPARES:
+                    raise
+                why = problem.code
+            else:
+                self._registry.touch(agent, ActivityKind.PROVISION)
+                self._registry.metrics.provisioned("claimed")
+                return True
+        self._registry.metrics.provisioned("failed")
+        await self._registry.move(
+            agent, HibernationState.PROVISIONING, why=reasons.claim_failed(why)
+        )
+        self._memory.ended(agent)
+        agent.suspension_id = None
+        with runtime_problems():
+            await self._runtime.remove(agent.user_id, with_state=True)
+        return False
 
     async def _clean_up(self, agent: Agent, problem: Problem) -> None:
         """Record failed provisioning and remove its container; the user's state folder stays."""
@@ -141,7 +191,7 @@ class Provisioning:
             async with agent.lock:
                 await self._hibernation.suspender.force_stop(agent, why=reasons.SERVER_STOPS)
 
-        agents = self._registry.all()
+        agents = [*self._registry.all(), *self._registry.spares()]
         await asyncio.gather(*(stop(agent) for agent in agents), return_exceptions=True)
 
     async def logs(self, user_id: str, *, lines: int) -> str:

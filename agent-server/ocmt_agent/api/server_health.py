@@ -2,15 +2,17 @@
 
 import asyncio
 
-from ocmt_common.agent_api import AgentServerHealth, TlsHealth
+from ocmt_common.agent_api import AgentServerHealth, SparesHealth, TlsHealth
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.version import release_version
 
 from ocmt_agent.clock import Clock
+from ocmt_agent.decisions.sleep_policy import Times
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.memory.report import memory_health
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
+from ocmt_agent.spares.keeper import SpareKeeper
 
 _READ_EVERY_S = 2.0
 
@@ -21,7 +23,9 @@ class ServerHealth:
         runtime: Runtime,
         registry: AgentRegistry,
         memory: MemoryManager,
+        spares: SpareKeeper,
         *,
+        times: Times,
         clock: Clock,
         credentials: HostCredentials | None = None,
     ) -> None:
@@ -29,6 +33,8 @@ class ServerHealth:
         self._runtime = runtime
         self._registry = registry
         self._memory = memory
+        self._spares = spares
+        self._times = times
         self._clock = clock
         self._version = release_version("ocmt-agent")
         self._read_at = -_READ_EVERY_S
@@ -46,9 +52,14 @@ class ServerHealth:
             runtime=self._runtime.name,
             problems=problems,
             version=self._version,
-            memory=memory_health(self._memory),
+            memory=memory_health(self._memory, self._times),
+            spares=self._spares_health(),
             tls=self._tls(),
         )
+
+    def _spares_health(self) -> SparesHealth:
+        wanted = self._spares.wanted()
+        return SparesHealth(ready=len(self._spares.ready()), wanted=wanted.count, why=wanted.why)
 
     def _tls(self) -> TlsHealth | None:
         own = self._credentials

@@ -23,7 +23,7 @@ _STALLED = 20.0
 _SWAP_LOW = 64 * MIB
 _IDLE_ENOUGH = timedelta(minutes=1)
 """An awake agent used more recently than this is not evicted."""
-_JOB_NEAR = timedelta(minutes=10)
+JOB_NEAR = timedelta(minutes=10)
 """An agent whose next job is nearer than this is not evicted: it would be woken at once."""
 
 
@@ -36,6 +36,8 @@ class HostFigures:
     swap_total: int
     swap_free: int
     stalled: float | None
+    swap_disk: int = 0
+    """The part of `swap_total` that is on disk; the rest takes RAM (zram)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def make_room(candidates: Iterable[Candidate], host: HostFigures, lacking: int) 
 
 
 def _evictable(candidate: Candidate) -> bool:
-    job_near = candidate.until_job is not None and candidate.until_job < _JOB_NEAR
+    job_near = candidate.until_job is not None and candidate.until_job < JOB_NEAR
     if candidate.in_flight or candidate.never_sleeps or job_near:
         return False
     return candidate.state is HibernationState.PAUSED or candidate.idle >= _IDLE_ENOUGH

@@ -37,6 +37,8 @@ class Times:
     pause_after: timedelta
     stop_after: timedelta
     check_interval: timedelta
+    stop_by_need: bool = False
+    """Whether an agent asleep in swap is stopped only when swap gets short (`swap_reserve`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Situation:
     """Time since its office hours began; `None` outside office hours."""
     ordered: bool = False
     """An operator caused its state."""
+    asleep_in_swap: bool = False
+    """It is paused, and its memory is in swap on disk."""
     wishes: Wishes = field(default_factory=Wishes)
 
 
@@ -99,7 +103,7 @@ def decide(situation: Situation, times: Times) -> Action:
     match situation.state:
         case HibernationState.RUNNING if sleep_reason(situation, times) is not None:
             return Action.STOP if situation.slept_stopped else Action.PAUSE
-        case HibernationState.PAUSED if _asleep(situation) >= _stop_after(situation, times):
+        case HibernationState.PAUSED if _asleep_too_long(situation, times):
             return Action.STOP
         case _:
             return Action.NOTHING
@@ -160,12 +164,12 @@ def sleep_reason(situation: Situation, times: Times) -> SleepReason | None:
     return SleepReason.AFTER_JOB if situation.woken_for_job else SleepReason.IDLE
 
 
-def _asleep(situation: Situation) -> timedelta:
-    return situation.in_state if situation.asleep is None else situation.asleep
-
-
-def _stop_after(situation: Situation, times: Times) -> timedelta:
-    return situation.wishes.stop_after or times.stop_after
+def _asleep_too_long(situation: Situation, times: Times) -> bool:
+    wished = situation.wishes.stop_after
+    if wished is None and times.stop_by_need and situation.asleep_in_swap:
+        return False
+    asleep = situation.in_state if situation.asleep is None else situation.asleep
+    return asleep >= (wished or times.stop_after)
 
 
 def _due(until_job: timedelta | None, lead: timedelta, times: Times) -> bool:

@@ -16,7 +16,7 @@ from ocmt_agent.decisions.sleep_policy import default_lead
 
 _KEPT = 50
 _ENOUGH = 5
-"""With fewer measured wakes the default applies."""
+"""With fewer measured wakes the default is the least."""
 _LEAST = {HibernationState.PAUSED: 1.0, HibernationState.STOPPED: 5.0}
 _MOST_S = 600.0
 _THAWS_A_CORE = 2
@@ -42,7 +42,12 @@ class WakeTimes:
         }
 
     def add(self, state: HibernationState, seconds: float) -> None:
-        if state in self._seconds:
+        """Add a wake. A first boot, which takes longer, counts until enough others are known."""
+        if state is HibernationState.PROVISIONING:
+            boots = self._seconds[HibernationState.STOPPED]
+            if len(boots) < _ENOUGH:
+                boots.append(seconds)
+        elif state in self._seconds:
             self._seconds[state].append(seconds)
 
     def kept(self) -> dict[HibernationState, list[float]]:
@@ -55,11 +60,15 @@ class WakeTimes:
 
 
 def lead(state: HibernationState, seconds: Sequence[float]) -> timedelta:
-    """1.5 times the 95th percentile of measured wakes plus 2 s, within limits."""
-    if len(seconds) < _ENOUGH:
+    """1.5 times the 95th percentile of the measured wakes, plus two seconds, within bounds.
+
+    While few were measured, never less than the default.
+    """
+    if not seconds:
         return default_lead(state)
     slow = sorted(seconds)[max(0, -(-len(seconds) * 95 // 100) - 1)]
-    return timedelta(seconds=min(_MOST_S, max(_LEAST[state], slow * 1.5 + 2)))
+    measured = timedelta(seconds=min(_MOST_S, max(_LEAST[state], slow * 1.5 + 2)))
+    return measured if len(seconds) >= _ENOUGH else max(measured, default_lead(state))
 
 
 def plan(jobs: Iterable[Job], *, cores: int) -> dict[str, datetime]:

@@ -54,6 +54,10 @@ class GatewayControl(Protocol):
         """Endpoint of the open control socket to this user's gateway, or `None`."""
         ...
 
+    def renamed(self, before: str, user_id: str) -> None:
+        """The gateway known as `before` is a user's now: keep its control socket."""
+        ...
+
 
 class OpenClawControl(GatewayAdmin):
     """OpenClaw's probes and admin calls; suspension goes over the control socket."""
@@ -96,6 +100,9 @@ class OpenClawControl(GatewayAdmin):
 
     def control_socket_to(self, user_id: str) -> Endpoint | None:
         return self._sockets.to(user_id)
+
+    def renamed(self, before: str, user_id: str) -> None:
+        self._sockets.rename(before, user_id)
 
     def has_control_socket(self, access: GatewayAccess) -> bool:
         """Whether suspension calls to this gateway go over a control socket."""

@@ -22,8 +22,8 @@ from ocmt_agent.runtime.base import Endpoint
 
 log = structlog.get_logger(__name__)
 
-_SCOPES = ("operator.admin",)
-_PURPOSE = "suspension"
+CONTROL_SCOPES = ("operator.admin",)
+CONTROL_DEVICE = "suspension"
 _OPENED_WITHIN_S = 5.0
 
 
@@ -34,7 +34,7 @@ class ControlSockets:
     """
 
     def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
-        self._links = GatewayLinks(session, admin, scopes=_SCOPES)
+        self._links = GatewayLinks(session, admin, scopes=CONTROL_SCOPES)
         self._open: dict[str, Link] = {}
         self._closing: set[asyncio.Task[bool]] = set()
 
@@ -46,11 +46,17 @@ class ControlSockets:
         link = self._open.get(user_id)
         return None if link is None or link.socket.closed else link.access.endpoint
 
+    def rename(self, before: str, user_id: str) -> None:
+        """Keep the socket to a gateway that was known by another id."""
+        link = self._open.pop(before, None)
+        if link is not None:
+            self._open[user_id] = link
+
     async def open(self, access: GatewayAccess) -> None:
         """Open a new control socket. If that fails or takes over 5 s, calls go over HTTP."""
         self.drop(access.user_id)
-        # A separate device, since the user's has no admin scope.
-        ours = replace(access, device=access.device.derived(_PURPOSE))
+        # A separate device: the one used for the user has no admin scope.
+        ours = replace(access, device=access.device.derived(CONTROL_DEVICE))
         try:
             async with asyncio.timeout(_OPENED_WITHIN_S):
                 self._open[access.user_id] = await self._links.open(ours, caller_params={})

@@ -100,6 +100,7 @@ def assemble(
         wake_timeout_s=wake_timeout_s,
     )
     orders = OperatorOrders(
+        clock=clock,
         registry=registry,
         transitions=transitions,
         wakes=wakes,
@@ -115,7 +116,9 @@ def assemble(
         sleeps=sleeps,
         reconciler=reconciler,
         schedule=schedule,
+        memory=memory,
         cpu=cpu,
+        read_host=read_host,
         clock=clock,
         times=times,
     )

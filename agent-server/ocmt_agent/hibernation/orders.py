@@ -1,8 +1,11 @@
 """The operator's orders: pause, stop, restart, disable and enable one agent."""
 
+import math
+
 from ocmt_common.agent_api import HibernationState
 from ocmt_common.problems import Problem
 
+from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.hibernation.problems import refuse_disabled, runtime_problems
@@ -21,6 +24,7 @@ class OperatorOrders:
     def __init__(
         self,
         *,
+        clock: Clock,
         registry: AgentRegistry,
         transitions: TransitionRunner,
         wakes: WakeTransitions,
@@ -28,6 +32,7 @@ class OperatorOrders:
         suspender: Suspender,
         reconciler: Reconciler,
     ) -> None:
+        self._clock = clock
         self._registry = registry
         self._transitions = transitions
         self._wakes = wakes
@@ -35,8 +40,11 @@ class OperatorOrders:
         self._suspender = suspender
         self._reconciler = reconciler
 
-    async def hibernate(self, user_id: str, mode: Mode) -> Agent:
-        """Pause or stop the agent. Raises a 409 `Problem` if its state or work prevents it."""
+    async def hibernate(self, user_id: str, mode: Mode, *, force: bool = False) -> Agent:
+        """Pause or stop the agent. Raises 409 if its state or its work does not allow it.
+
+        With `force` no work holds it up, and the agent's event says what was cut short.
+        """
         agent = self._registry.get(user_id)
         wrong = (HibernationState.FAILED, HibernationState.PROVISIONING)
         if agent.state in wrong or (mode == "pause" and agent.state is HibernationState.STOPPED):
@@ -47,12 +55,19 @@ class OperatorOrders:
                 extra={"hibernationState": str(agent.state)},
             )
         mark = agent.activities
-        if not await self._sleeps.sleep(agent, mode, why=reasons.ORDERED, mark=mark, ordered=True):
+        if force:
+            slept = await self._sleeps.sleep_by_force(agent, mode)
+        else:
+            why = reasons.ORDERED
+            slept = await self._sleeps.sleep(agent, mode, why=why, mark=mark, ordered=True)
+        if not slept:
+            advice = "Try again later" if force else "Try again later, or order it by force"
             raise Problem(
                 409,
                 "agent-busy",
-                f"The agent is awake because: {'; '.join(agent.blockers)}. Try again later.",
+                f"The agent is awake because: {'; '.join(agent.blockers)}. {advice}.",
                 extra={"blockers": list(agent.blockers)},
+                retry_after_s=max(1, math.ceil(agent.ask_again_at - self._clock.monotonic())),
             )
         return agent
 

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from ocmt_common.agent_api import Actor
+from ocmt_common.agent_api import Actor, HibernationState
 
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.drift import correction, half_asleep
@@ -40,14 +40,28 @@ class Reconciler:
         self._wake_timeout_s = wake_timeout_s
 
     async def correct(self, agent: Agent) -> Observed | None:
-        """With the lock held: inspect the container and correct the record accordingly."""
+        """With the lock held: inspect the container, and correct the record by it."""
+        return (await self._correct(agent))[0]
+
+    async def _correct(
+        self, agent: Agent, *, checks: bool = False
+    ) -> tuple[Observed | None, TransitionReason | None]:
+        """What the runtime shows, and why the record was corrected, if it was.
+
+        With `checks`, an agent that was found running is recorded as waking: its gateway may still
+        be booting, and the caller checks it.
+        """
         observed = await self._runtime.inspect(agent.user_id)
         fix = correction(agent.state, observed)
-        if fix is not None:
-            agent.access = None
-            why = TransitionReason(Actor.RUNTIME, fix.why)
-            await self._registry.move(agent, fix.to, why=why, failure=fix.failure)
-        return observed
+        if fix is None:
+            return observed, None
+        agent.access = None
+        why = TransitionReason(Actor.RUNTIME, fix.why)
+        unchecked = checks and fix.to is HibernationState.RUNNING
+        to = HibernationState.WAKING if unchecked else fix.to
+        await self._registry.move(agent, to, why=why, failure=fix.failure)
+        self._memory.found(agent)
+        return observed, why
 
     async def settle(self, agent: Agent) -> None:
         """Reconcile one agent with the runtime, after any transition in flight.
@@ -58,17 +72,27 @@ class Reconciler:
             if agent.removed:
                 return
             try:
-                observed = await self.correct(agent)
+                observed, why = await self._correct(agent, checks=not agent.disabled)
             except (RuntimeUnavailable, RuntimeFailed):
                 agent.access = None  # something happened and we could not see what
                 raise
             if agent.disabled:
                 if agent.state in AWAKE_OR_PAUSED:
                     await self.stop_disabled(agent)
+            elif agent.state is HibernationState.WAKING and why is not None:
+                await self._check(agent, observed, why)
             elif half_asleep(agent.state, agent.suspension_id):
                 agent.access = None
                 await self.open(agent, observed)
                 await self._registry.save(agent)
+
+    async def _check(self, agent: Agent, observed: Observed | None, why: TransitionReason) -> None:
+        """Record an agent that was found running as such, once its gateway answers."""
+        try:
+            await self.open(agent, observed)
+        finally:
+            # Also without an answer: its container runs, and the next request checks the gateway.
+            await self._registry.move(agent, HibernationState.RUNNING, why=why)
 
     async def stop_disabled(self, agent: Agent) -> None:
         """With the lock held and the record corrected: stop a disabled agent."""

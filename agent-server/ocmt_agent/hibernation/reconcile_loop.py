@@ -28,13 +28,16 @@ from ocmt_agent.decisions.sleep_policy import (
     sleep_reason,
     wake_reason,
 )
+from ocmt_agent.decisions.swap_reserve import Sleeper, stop_for_swap
 from ocmt_agent.decisions.transition_reasons import TransitionReason
 from ocmt_agent.hibernation.cpu_use import CpuUse
 from ocmt_agent.hibernation.reconcile import Reconciler
 from ocmt_agent.hibernation.sleep import Mode, SleepTransitions
 from ocmt_agent.hibernation.suspend import AWAKE_OR_PAUSED
 from ocmt_agent.hibernation.wake import WakeTransitions
+from ocmt_agent.hibernation.wake_admission import HostReader
 from ocmt_agent.hibernation.wake_schedule import WakeSchedule
+from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.idle_clock import idle_time
 from ocmt_agent.records.registry import AgentRegistry
@@ -60,7 +63,9 @@ class ReconcileLoop:
         sleeps: SleepTransitions,
         reconciler: Reconciler,
         schedule: WakeSchedule,
+        memory: MemoryManager,
         cpu: CpuUse,
+        read_host: HostReader,
         clock: Clock,
         times: Times,
     ) -> None:
@@ -72,6 +77,9 @@ class ReconcileLoop:
         self._sleeps = sleeps
         self._reconciler = reconciler
         self._schedule = schedule
+        self._memory = memory
+        self._read_host = read_host
+        self._host = read_host()
         self._cpu = cpu
         self._clock = clock
         self._times = times
@@ -96,6 +104,7 @@ class ReconcileLoop:
             self._went_away(error)
         else:
             self.problem = None
+            self._host = self._read_host()
             self._schedule.plan()
             async with asyncio.TaskGroup() as group:
                 # Most agents need nothing, so no task is started for them.
@@ -110,6 +119,8 @@ class ReconcileLoop:
                         group.create_task(self._put_right(agent))
                     else:
                         self._act(agent, group)
+                for agent in self._to_stop_for_swap():
+                    group.create_task(self._in_turn(agent, partial(self._stop_for_swap, agent)))
         await self._registry.flush()
         await self._registry.tidy()
 
@@ -179,6 +190,33 @@ class ReconcileLoop:
         ):
             await self._sleeps.sleep(agent, mode, why=why, mark=mark)
 
+    def _to_stop_for_swap(self) -> list[Agent]:
+        """The sleepers to stop because swap is short; none where STOP_AFTER_MS was set."""
+        host = self._host
+        if host is None or host.swap_disk == 0 or not self._times.stop_by_need:
+            return []
+        paused = {a.user_id: a for a in self._registry.all() if self._could_stop_for_swap(a)}
+        now = self._clock.now()
+        sleepers = [
+            Sleeper(
+                user_id=agent.user_id,
+                idle=idle_time(agent, now=now),
+                until_job=None if agent.next_job_at is None else agent.next_job_at - now,
+                swapped=0 if agent.memory is None else agent.memory.swap,
+            )
+            for agent in paused.values()
+        ]
+        return [paused[user_id] for user_id in stop_for_swap(sleepers, host)]
+
+    def _could_stop_for_swap(self, agent: Agent) -> bool:
+        free = not agent.lock.locked() and agent.waking is None and agent.in_flight == 0
+        return agent.state is HibernationState.PAUSED and free and not agent.wishes.never_sleep
+
+    async def _stop_for_swap(self, agent: Agent) -> None:
+        if self._could_stop_for_swap(agent):
+            why, mark = reasons.SWAP_SHORT, agent.activities
+            await self._sleeps.sleep(agent, "stop", why=why, mark=mark, if_free=True)
+
     async def _wake(self, agent: Agent, reason: WakeReason) -> None:
         agent.self_wakes += 1
         wait = timedelta(seconds=min(_MOST_WAIT_S, _FIRST_WAIT_S * 2 ** (agent.self_wakes - 1)))
@@ -225,8 +263,15 @@ class ReconcileLoop:
             slept_stopped=agent.rests_as is HibernationState.STOPPED,
             office_for=None if office_since is None else now - office_since,
             ordered=agent.state_who is Actor.OPERATOR,
+            asleep_in_swap=self._sleeps_in_swap(agent),
             wishes=agent.wishes,
         )
+
+    def _sleeps_in_swap(self, agent: Agent) -> bool:
+        host = self._host
+        on_disk = host is not None and host.swap_disk > 0
+        paused = agent.state is HibernationState.PAUSED
+        return on_disk and paused and self._memory.sleeps_in_swap(agent)
 
     async def _listen(self, group: asyncio.TaskGroup) -> None:
         while True:

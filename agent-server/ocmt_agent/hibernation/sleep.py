@@ -1,9 +1,12 @@
 """Pauses or stops agents: with the gateway's consent, or by force."""
 
+import asyncio
+from contextlib import suppress
 from typing import Literal
 
 from ocmt_common.agent_api import HibernationState
 
+from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.transition_reasons import TransitionReason
 from ocmt_agent.hibernation.problems import runtime_problems
 from ocmt_agent.hibernation.reconcile import Reconciler
@@ -11,8 +14,11 @@ from ocmt_agent.hibernation.suspend import CAME_IN, Suspender, came_in
 from ocmt_agent.hibernation.transitions import TransitionRunner
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
+from ocmt_agent.runtime.base import RuntimeFailed
 
 Mode = Literal["pause", "stop"]
+_FORCE_WAITS_S = 5.0
+"""How long an order by force waits for a gateway that was not verified yet."""
 
 
 class SleepTransitions:
@@ -52,6 +58,33 @@ class SleepTransitions:
                 return await self._sleep(agent, mode, why=why, mark=mark, ordered=ordered)
 
         return await self._transitions.run(sleep())
+
+    async def sleep_by_force(self, agent: Agent, mode: Mode) -> bool:
+        """Pause or stop by an operator's order that no work holds up.
+
+        The event names the work that was cut short. Returns `False` if the agent could not be
+        frozen.
+        """
+
+        async def sleep() -> bool:
+            with runtime_problems():
+                observed = await self._reconciler.correct(agent)
+                if agent.state is HibernationState.PAUSED and mode == "stop":
+                    await self._suspender.stop(agent, why=reasons.FORCED)
+                if agent.state is not HibernationState.RUNNING:
+                    return True
+                access = agent.access
+                if access is None:
+                    with suppress(RuntimeFailed, TimeoutError):
+                        async with asyncio.timeout(_FORCE_WAITS_S):
+                            access = await self._reconciler.open(agent, observed)
+                cut = await self._suspender.suspended_by_force(agent, access)
+                if mode == "pause":
+                    return await self._suspender.pause(agent, access, why=reasons.forced(cut))
+                await self._suspender.stop(agent, why=reasons.forced(cut))
+            return True
+
+        return await self._transitions.run_locked(agent, sleep)
 
     async def _sleep(
         self, agent: Agent, mode: Mode, *, why: TransitionReason, mark: int, ordered: bool

@@ -73,7 +73,26 @@ class Suspender:
         await self._registry.save(agent)
         return not blockers
 
-    async def pause(self, agent: Agent, access: GatewayAccess, *, why: TransitionReason) -> bool:
+    async def suspended_by_force(self, agent: Agent, access: GatewayAccess | None) -> list[str]:
+        """Prepare to freeze or stop an agent whatever it does. Returns the work that is cut short.
+
+        A gateway that is not busy grants its lease, as for any sleep. A busy one is frozen without
+        a lease, and goes on with its work after the thaw. `access` is `None` if the gateway does
+        not answer.
+        """
+        cut = [f"{agent.in_flight} request(s) being served"] if agent.in_flight else []
+        if access is None:
+            cut.append("its gateway does not answer")
+        else:
+            cut += (await self._request_lease(agent, access, mark=None, ordered=True))[0]
+        agent.blockers = []
+        agent.access = None
+        await self._registry.save(agent)
+        return cut
+
+    async def pause(
+        self, agent: Agent, access: GatewayAccess | None, *, why: TransitionReason
+    ) -> bool:
         """Freeze a suspended agent. On failure, sets `agent.blockers` and returns `False`."""
         started = self._clock.monotonic()
         try:
@@ -106,9 +125,13 @@ class Suspender:
             await self._registry.move(agent, HibernationState.STOPPED, why=why)
 
     async def _request_lease(
-        self, agent: Agent, access: GatewayAccess, *, mark: int, ordered: bool
+        self, agent: Agent, access: GatewayAccess, *, mark: int | None, ordered: bool
     ) -> tuple[list[str], float]:
-        if came_in(agent, mark):
+        """Why there is no lease, if so, and for how many seconds none is requested.
+
+        `mark` is `None` for an order that requests in flight do not hold up.
+        """
+        if mark is not None and came_in(agent, mark):
             return [CAME_IN], _MIN_BETWEEN_ASKS_S
         try:
             agent.next_job_at = await self._gateway.next_job_at(
@@ -130,8 +153,8 @@ class Suspender:
         agent.suspension_id = answer.suspension_id
         return [], 0.0
 
-    async def _undo(self, agent: Agent, access: GatewayAccess, *, reason: str) -> None:
-        """After a failed or partial freeze: thaw the container and give the lease back."""
+    async def _undo(self, agent: Agent, access: GatewayAccess | None, *, reason: str) -> None:
+        """After a freeze that failed, perhaps in part: thaw, and give the lease back."""
         log.warning("freeze failed", user_id=agent.user_id, reason=reason)
         agent.blockers = [f"it could not be frozen: {reason}"]
         agent.ask_again_at = self._clock.monotonic() + 60
@@ -139,7 +162,8 @@ class Suspender:
             await self._runtime.unpause(agent.user_id)
         except RuntimeFailed as error:
             log.warning("thaw after a failed freeze failed", user_id=agent.user_id, reason=error)
-        await self._reopen(agent, access)
+        if access is not None:
+            await self._reopen(agent, access)
         await self._registry.save(agent)
 
     async def _reopen(self, agent: Agent, access: GatewayAccess) -> None:

@@ -114,6 +114,12 @@ class WakeTransitions:
             agent.in_flight -= 1
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer
 
+    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+        agent = self._registry.find(user_id)
+        if agent is not None:
+            self._memory.answered(agent)
+            self._registry.touch(agent, kind)  # idle counts from the end of a long answer
+
     @asynccontextmanager
     async def using_if_awake(self, user_id: str) -> AsyncIterator[GatewayAccess]:
         """`using` without a wake, and without counting as activity.

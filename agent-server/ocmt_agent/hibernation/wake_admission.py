@@ -54,6 +54,11 @@ class WakeAdmission:
         registry.metrics.follow_host(read_host)
         registry.metrics.follow_queue(lambda: len(self._boots) + len(self._thaws))
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no agent is being booted, nor resumed, nor waits for its turn."""
+        return self._boots.idle and self._thaws.idle
+
     def hurry(self, agent: Agent, who: Actor) -> None:
         """Raise the priority of a wake, whether or not it is in the queue yet."""
         need = need_of(who)
@@ -67,7 +72,18 @@ class WakeAdmission:
 
     @asynccontextmanager
     async def admitted(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
-        """Hold a slot and the memory for one wake during the block. Raises 503 `host-full`."""
+        """Hold a slot and the memory for one wake during the block. Raises 503 `host-full`.
+
+        A boot of a spare takes no slot, and evicts nobody: it is given up when one is needed.
+        """
+        if agent.spare:
+            if not self._fits(agent, need_bytes(agent.state)):
+                raise Problem(503, "host-full", "The host has no memory for a spare agent.")
+            try:
+                yield
+            finally:
+                self._promised.pop(agent.user_id, None)
+            return
         thaw = agent.state is HibernationState.PAUSED
         queue = self._thaws if thaw else self._boots
         need = min(need_of(who), self._needs.get(agent.user_id, Need.OTHER))

@@ -39,12 +39,17 @@ class WakeQueue:
     """A semaphore whose waiters are served by need, then by arrival."""
 
     def __init__(self, slots: int) -> None:
-        self._free = slots
+        self._slots = self._free = slots
         self._waiting: list[_Waiter] = []
         self._arrived = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no slot is held."""
+        return self._free == self._slots
 
     @asynccontextmanager
     async def turn(self, key: str, need: Need) -> AsyncIterator[None]:

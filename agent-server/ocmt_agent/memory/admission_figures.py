@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ocmt_agent.decisions.memory_admission import HostFigures
 from ocmt_agent.memory.files import counts, read_text
-from ocmt_agent.memory.host import KIB, read_pressure
+from ocmt_agent.memory.host import KIB, SwapKind, read_pressure, read_swap_areas
 
 
 def host_figures(root: Path = Path("/")) -> HostFigures | None:
@@ -22,4 +22,5 @@ def host_figures(root: Path = Path("/")) -> HostFigures | None:
         swap_total=meminfo["SwapTotal"] * KIB,
         swap_free=meminfo["SwapFree"] * KIB,
         stalled=None if pressure is None else pressure.full_avg10,
+        swap_disk=sum(area.size for area in read_swap_areas(root) if area.kind is SwapKind.DISK),
     )

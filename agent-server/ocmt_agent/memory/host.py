@@ -102,7 +102,7 @@ def read_host_memory(root: Path = Path("/")) -> HostMemory:
     return HostMemory(
         total=meminfo["MemTotal"] * KIB,
         available=meminfo["MemAvailable"] * KIB,
-        swaps=tuple(_swaps(read_text(root / "proc/swaps"))),
+        swaps=read_swap_areas(root),
         zram=_zram(root),
         zswap=Zswap(
             enabled=read_text(root / "sys/module/zswap/parameters/enabled").strip() == "Y",
@@ -169,13 +169,14 @@ def read_processes_memory(
     return AgentMemory(anon + cache, anon, cache, swap, host.in_zram(swap))
 
 
-def _swaps(text: str) -> list[SwapArea]:
+def read_swap_areas(root: Path = Path("/")) -> tuple[SwapArea, ...]:
+    """The host's swap files, partitions and zram devices now."""
     areas = []
-    for line in text.splitlines()[1:]:
+    for line in read_text(root / "proc/swaps").splitlines()[1:]:
         name, _, size, used, _ = line.rsplit(maxsplit=4)
         kind = SwapKind.ZRAM if Path(name).name.startswith("zram") else SwapKind.DISK
         areas.append(SwapArea(name, kind, int(size) * KIB, int(used) * KIB))
-    return areas
+    return tuple(areas)
 
 
 def _zram(root: Path) -> Zram:

@@ -13,9 +13,11 @@ from functools import partial
 from typing import Any
 
 import structlog
-from ocmt_common.agent_api import HibernationState, PausedMemory
+from ocmt_common.agent_api import HibernationState
 
 from ocmt_agent.clock import Clock
+from ocmt_agent.decisions import transition_reasons as reasons
+from ocmt_agent.decisions.transition_reasons import TransitionReason
 from ocmt_agent.memory.host import HostMemory, read_agent_memory, read_host_memory
 from ocmt_agent.memory.page_sets import size
 from ocmt_agent.memory.pages import in_thread, page_out, resident_pages
@@ -24,11 +26,13 @@ from ocmt_agent.memory.reclaim import Driver, can_advise, drivers
 from ocmt_agent.memory.reclaim_decisions import (
     Awake,
     more_to_take,
+    mostly_in_swap,
     paused_memory,
     prefetch_most,
     pressed,
     read_blindly_most,
     reads_are_slow,
+    reclaim_again_after_s,
     worth_reclaiming,
     worth_taking,
     worth_trimming,
@@ -60,6 +64,10 @@ class _Tracked:
     prefetcher: Prefetcher = field(default_factory=Prefetcher)
     taken: bool = False
     """Whether any memory was reclaimed in this sleep."""
+    reclaims: int = 0
+    """Reclaims begun in this sleep."""
+    reclaim_again_at: float = 0.0
+    """Monotonic seconds before which no other reclaim begins in this sleep."""
     trimmed_at: float | None = None
     reclaiming: asyncio.Task[None] | None = None
     returning: asyncio.Task[None] | None = None
@@ -120,7 +128,7 @@ class MemoryManager:
         tracked = self._tracked(agent)
         _cancel(tracked.reclaiming, tracked.returning)
         tracked.awake, tracked.answered = asyncio.Event(), asyncio.Event()
-        reclaimed = agent.paused_memory is PausedMemory.RECLAIMED
+        reclaimed = agent.memory is not None and mostly_in_swap(agent.memory)
         if self.prefetches and (tracked.taken or reclaimed):
             tracked.returning = self._own(self._return(agent, tracked, learns=reclaimed))
 
@@ -132,6 +140,7 @@ class MemoryManager:
         _cancel(tracked.reclaiming)  # still running if the thaw was not ours
         agent.paused_memory = None
         tracked.taken = False
+        tracked.reclaims, tracked.reclaim_again_at = 0, 0.0
 
     def answered(self, agent: Agent) -> None:
         """Note that a request to the agent was answered completely."""
@@ -139,6 +148,23 @@ class MemoryManager:
         tracked = self._agents.get(agent.user_id)
         if tracked is not None:
             tracked.answered.set()
+
+    def renamed(self, home: str, agent: Agent) -> None:
+        """The spare with that home was claimed: what is known of its memory is the agent's."""
+        tracked = self._agents.pop(home, None)
+        if tracked is not None:
+            self._agents[agent.user_id] = tracked
+        self._store.forget(home)
+
+    def found(self, agent: Agent) -> None:
+        """The agent's record was corrected: its container changed without this server."""
+        match agent.state:
+            case HibernationState.PAUSED:
+                self.slept(agent)
+            case HibernationState.RUNNING | HibernationState.WAKING:
+                self.woke(agent)
+            case _:
+                self.ended(agent)
 
     def ended(self, agent: Agent) -> None:
         """Forget the memory of an agent whose processes have ended or are about to end."""
@@ -148,6 +174,16 @@ class MemoryManager:
         self._store.forget(agent.user_id)
         agent.paused_memory = None
         agent.memory = None
+
+    def sleeps_in_swap(self, agent: Agent) -> bool:
+        """Whether a paused agent's memory is in swap, or is still to be measured.
+
+        After a restart of this server it takes a while until all sleepers are measured.
+        """
+        if agent.memory is not None:
+            return mostly_in_swap(agent.memory)
+        tracked = self._agents.get(agent.user_id)
+        return tracked is None or not tracked.unseen
 
     # The loop
 
@@ -162,7 +198,7 @@ class MemoryManager:
 
     async def look(self) -> None:
         host = self.host()
-        for agent in self._registry.all():
+        for agent in (*self._registry.all(), *self._registry.spares()):
             if agent.lock.locked():
                 continue  # in transition, which notifies us
             match agent.state:
@@ -179,13 +215,14 @@ class MemoryManager:
     def _needs_reclaim(self, agent: Agent, host: HostMemory) -> bool:
         """Whether a paused agent's memory must still be reclaimed.
 
-        It was not measured since this server started, or stayed in RAM for lack of swap that there
-        is now.
+        Either it was not measured since this server started, or some of it stayed in RAM: there was
+        no swap, and now there is, or an earlier reclaim left something.
         """
         tracked = self._tracked(agent)
         if agent.paused_memory is None or agent.memory is None:
             return not tracked.unseen
-        return not tracked.taken and worth_reclaiming(agent.memory, host)
+        due = self._clock.monotonic() >= tracked.reclaim_again_at
+        return due and worth_reclaiming(agent.memory, host)
 
     async def _trim_if_pressed(self, agent: Agent, host: HostMemory) -> None:
         where = await self._where(agent)
@@ -235,6 +272,8 @@ class MemoryManager:
             return
         before, started = agent.memory, self._clock.monotonic()
         tracked.taken = True
+        tracked.reclaims += 1
+        tracked.reclaim_again_at = started + reclaim_again_after_s(tracked.reclaims)
         if self.prefetches:
             await tracked.prefetcher.record_held(where, self._out)
             if reads_are_slow(host):
@@ -252,13 +291,9 @@ class MemoryManager:
                 wanted=lambda: self._agents.get(agent.user_id) is tracked,
             )
             await in_thread(self._out, save)
-        log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
-        await self._registry.gave_back(
-            agent,
-            before_bytes=before.host,
-            after_bytes=after.host,
-            duration_ms=(self._clock.monotonic() - started) * 1000,
-        )
+        if after.held < before.held:
+            log.info("memory reclaimed", user_id=agent.user_id, by=driver.name)
+            await self._memory_moved(agent, reasons.GIVEN_BACK, before, started=started)
 
     async def _take(
         self, driver: Driver, where: Whereabouts, before: AgentMemory
@@ -302,9 +337,25 @@ class MemoryManager:
         spare = await in_thread(self._out, lambda: needed.spare(resident_pages(where)))
         if not worth_taking(size(spare), self.host()):
             return
+        before, started = agent.memory, self._clock.monotonic()
         async with self._reclaims:
             await page_out(spare, self._out)
-        self._measure(agent, where, self.host())
+        if self._measure(agent, where, self.host()) and before is not None:
+            log.info("memory trimmed", user_id=agent.user_id, bytes=size(spare))
+            await self._memory_moved(agent, reasons.TRIMMED, before, started=started)
+
+    async def _memory_moved(
+        self, agent: Agent, why: TransitionReason, before: AgentMemory, *, started: float
+    ) -> None:
+        """Publish that memory of the agent, now as measured last, was moved to swap."""
+        if agent.memory is not None:
+            await self._registry.memory_moved(
+                agent,
+                why=why,
+                before_bytes=before.host,
+                after_bytes=agent.memory.host,
+                duration_ms=(self._clock.monotonic() - started) * 1000,
+            )
 
     # Helpers
 

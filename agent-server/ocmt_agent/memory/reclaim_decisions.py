@@ -19,14 +19,24 @@ _SHORT_OF_MEMORY = 0.10
 _QUIET_S = 60.0
 _SPARE_WORTH_TAKING = 32 * MIB
 _TRIM_AGAIN_S = 300.0
+_AGAIN_FIRST_S = 30.0
+_AGAIN_MOST_S = 3600.0
 
 
 def paused_memory(memory: AgentMemory) -> PausedMemory:
-    """Whether a paused agent's memory is resident or reclaimed, by its current figures alone."""
-    left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
-    if memory.swap > 0 and memory.held <= left:
+    """Whether a paused agent's memory is resident or reclaimed: from its present figures alone.
+
+    Reclaimed only if nothing is left that another round of reclaim would be worth.
+    """
+    if memory.swap > 0 and memory.held <= _LEFT_BY_RECLAIM:
         return PausedMemory.RECLAIMED
     return PausedMemory.RESIDENT
+
+
+def mostly_in_swap(memory: AgentMemory) -> bool:
+    """Whether so much of it is in swap that a stop frees hardly any RAM, and a wake reads it."""
+    left = max(_LEFT_BY_RECLAIM, _LEFT_SHARE * (memory.held + memory.swap))
+    return memory.swap > 0 and memory.held <= left
 
 
 def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
@@ -38,6 +48,14 @@ def worth_reclaiming(memory: AgentMemory, host: HostMemory) -> bool:
     if paused_memory(memory) is PausedMemory.RECLAIMED:
         return False
     return host.swap_free() >= min(memory.anon, _LEFT_BY_RECLAIM) > 0
+
+
+def reclaim_again_after_s(tries: int) -> float:
+    """Seconds until a reclaim that left memory in RAM is tried again, after `tries` in this sleep.
+
+    A busy disk, a swap that was full, or a kernel that had just used the pages: all of them pass.
+    """
+    return float(min(_AGAIN_MOST_S, _AGAIN_FIRST_S * 2 ** (min(tries, 16) - 1)))
 
 
 def more_to_take(before: AgentMemory, after: AgentMemory) -> bool:

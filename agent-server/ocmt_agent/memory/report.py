@@ -4,6 +4,8 @@ from typing import Protocol
 
 from ocmt_common.agent_api import HostFigures, MemoryHealth
 
+from ocmt_agent.decisions.sleep_policy import Times
+from ocmt_agent.decisions.swap_reserve import swap_reserve
 from ocmt_agent.memory.host import HostMemory, SwapKind
 
 
@@ -19,9 +21,10 @@ class Means(Protocol):
     def host(self) -> HostMemory: ...
 
 
-def memory_health(means: Means) -> MemoryHealth:
-    """The mechanisms in effect now; swap may be added or removed while this server runs."""
+def memory_health(means: Means, times: Times) -> MemoryHealth:
+    """The mechanisms in effect now: swap can be added and removed while this server runs."""
     host = means.host()
+    by_need = times.stop_by_need and means.driver is not None and host.swap_size(SwapKind.DISK) > 0
     return MemoryHealth(
         reclaim=means.driver,
         swap_disk=host.swap_size(SwapKind.DISK) > 0,
@@ -29,6 +32,8 @@ def memory_health(means: Means) -> MemoryHealth:
         zswap=host.zswap.enabled,
         prefetch=means.prefetches,
         psi=host.pressure is not None,
+        stop_after_ms=None if by_need else round(times.stop_after.total_seconds() * 1000),
+        swap_reserve=swap_reserve(host.swap_size()) if by_need else None,
         host=_figures(host),
         advice=_advice(means, host),
     )

@@ -23,6 +23,10 @@ class AwakeAgents(Protocol):
         """Like `awake`, and keep the agent awake until the block ends (a request in flight)."""
         ...
 
+    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+        """Record that the answer to a message of the user ended; wakes nothing."""
+        ...
+
     def doubt(self, access: GatewayAccess) -> None:
         """Report that the gateway did not answer, so that it is checked before its next use."""
         ...

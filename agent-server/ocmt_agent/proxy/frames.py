@@ -14,6 +14,11 @@ MAX_ID_CHARS = 200
 _ID = rf'"id":\s?("(?:[^"\\]|\\.){{0,{MAX_ID_CHARS * 6}}}")'
 _REQUEST = re.compile(rf'\{{"type":\s?"req",\s?{_ID}')
 _ANSWER = re.compile(rf'\{{"type":"res",{_ID}')
+# A quote within a JSON string is escaped, so no text of a conversation matches these.
+_HEAD_CHARS = 2000
+_SEND = re.compile(r'"method":\s?"chat\.send"')
+_RUN = re.compile(rf'"runId":\s?("[^"\\]{{1,{MAX_ID_CHARS}}}")')
+_END = re.compile(r'"state":"(?:final|aborted|error)"')
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -52,6 +57,23 @@ def _string(literal: str) -> str | None:
 def is_shutdown(text: str) -> bool:
     """Whether this frame announces the gateway's shutdown."""
     return text.startswith('{"type":"event","event":"shutdown"')
+
+
+def is_message(text: str) -> bool:
+    """Whether a caller's request is a message of the user's, which begins a turn of the agent."""
+    return _SEND.search(text, 0, _HEAD_CHARS) is not None
+
+
+def run_id(text: str) -> str | None:
+    """The id of the run that a gateway's frame is about, as far as its first fields say."""
+    match = _RUN.search(text, 0, _HEAD_CHARS)
+    return None if match is None else _string(match[1])
+
+
+def ends_run(text: str) -> bool:
+    """Whether this event ends a run: its answer is complete, failed or was aborted."""
+    chat = text.startswith('{"type":"event","event":"chat"')
+    return chat and _END.search(text, 0, _HEAD_CHARS) is not None
 
 
 def challenge(*, nonce: str, at_ms: int) -> str:

@@ -1,7 +1,8 @@
 """The relay: forwards agents' requests for `/llm` and `/mcp`, and nothing else, to management.
 
-Listens on the agents' own network and accepts only the tokens of this host's agents. Management
-decides what a token permits.
+It listens on the agents' own network and accepts only the tokens of this host's containers.
+Management decides what a token permits. A container that was made beforehand has a token of its
+own: it is answered here until a user has it, and then with that user's agent token.
 """
 
 import re
@@ -17,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
+from ocmt_agent.proxy import stand_in
 from ocmt_agent.proxy.forwarding import AnswerBroken, CallerLeft, RequestBody, Unreachable, pass_on
 from ocmt_agent.proxy.headers import with_our_bearer
 from ocmt_agent.proxy.paths import plain_query
@@ -31,6 +33,10 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 """Enough for a long conversation with pictures; management has the same limit."""
 
 
+TokenForManagement = Callable[[str], str | None]
+"""A container's token → its user's agent token; `None` for a container that has no user yet."""
+
+
 class Relay:
     """The ASGI application that forwards both paths."""
 
@@ -40,7 +46,10 @@ class Relay:
         is_agent_token: Callable[[str], bool],
         session: aiohttp.ClientSession,
         credentials: HostCredentials | None = None,
+        *,
+        for_management: TokenForManagement = str,
     ) -> None:
+        self._for_management = for_management
         self._credentials = credentials
         self._base = management_url.rstrip("/")
         self._is_agent_token = is_agent_token
@@ -67,6 +76,11 @@ class Relay:
             # Usually a replaced token. After a 401, OpenClaw would disable its models for minutes.
             raise Problem(424, "unknown-token", "This is not the token of an agent on this host.")
         body = RequestBody(scope, receive, max_bytes=MAX_BODY_BYTES)
+        user_token = self._for_management(token)
+        if user_token is None:
+            asked = b"".join([chunk async for chunk in body.chunks()])
+            await stand_in.answer(raw, scope["method"], asked)(scope, receive, send)
+            return
         try:
             await pass_on(
                 self._session,
@@ -74,7 +88,7 @@ class Relay:
                 body,
                 send,
                 url=URL(self._base + raw + plain_query(scope["query_string"]), encoded=True),
-                headers=with_our_bearer(scope["headers"], token),
+                headers=with_our_bearer(scope["headers"], user_token),
             )
         except Unreachable as error:
             reason = tls_reason(error, self._credentials) or str(error)
@@ -93,6 +107,11 @@ def relay_app(
     is_agent_token: Callable[[str], bool],
     session: aiohttp.ClientSession,
     credentials: HostCredentials | None = None,
+    *,
+    for_management: TokenForManagement = str,
 ) -> ASGIApp:
-    """The relay with request ids. `credentials` are those that `session` uses."""
-    return RequestIdMiddleware(Relay(management_url, is_agent_token, session, credentials))
+    """The relay as an application of its own; `credentials` are those of `session`."""
+    relay = Relay(
+        management_url, is_agent_token, session, credentials, for_management=for_management
+    )
+    return RequestIdMiddleware(relay)

@@ -11,7 +11,8 @@ not. The caller's next frame wakes the agent: the proxy opens a new gateway sock
 `connect` and delivers the frame. Subscriptions end with the old gateway socket, so after `shutdown`
 a caller subscribes again and reads the history.
 
-Frames from the caller count as the user's activity; pings and frames from the agent do not.
+Frames from the caller are the user's activity, and so is the end of the answer to a message of the
+caller's; pings, and other frames from the agent, are not.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ from ocmt_agent.proxy import frames
 from ocmt_agent.proxy.awake_agents import AwakeAgents
 from ocmt_agent.proxy.http import user_of
 from ocmt_agent.proxy.paths import gateway_path
+from ocmt_agent.proxy.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +94,7 @@ class _Conversation:
         self._user_id = user_id
         self._params: dict[str, Any] = {}
         self._link: Link | None = None
+        self._turns = Turns()
         self._pumps = asyncio.TaskGroup()
 
     async def run(self, opening: "asyncio.Future[GatewayAccess]") -> None:
@@ -180,6 +183,7 @@ class _Conversation:
                 link = await self._linked()
                 if request is not None and len(link.under_way) < _MAX_UNDER_WAY:
                     link.under_way.add(request)
+                    self._turns.sent(request, text)
                 try:
                     await link.socket.send_str(text)
                     return
@@ -200,7 +204,10 @@ class _Conversation:
             message = await link.socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
                 text: str = message.data
-                link.under_way.discard(frames.answered_id(text) or "")
+                answered = frames.answered_id(text)
+                link.under_way.discard(answered or "")
+                if self._turns.ended_with(text, answers=answered):
+                    self._agents.turn_ended(self._user_id, kind=ActivityKind.WEBSOCKET)
                 announced = announced or frames.is_shutdown(text)
                 await self._caller.send_text(text)
             elif message.type is aiohttp.WSMsgType.BINARY:
@@ -214,6 +221,7 @@ class _Conversation:
         self._agents.doubt(link.access)
         if self._link is link:
             self._link = None
+        self._turns.clear()
         lost = sorted(link.under_way)
         link.under_way.clear()
         for request in lost:

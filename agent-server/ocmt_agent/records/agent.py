@@ -67,8 +67,13 @@ class Agent:
     asleep_since: datetime | None = None
     """When it first slept after the user's last activity; wakes for jobs do not change it."""
     rests_as: HibernationState | None = None
-    """The state to which it returns after a job: stopped if it was stopped since the user's last
-    activity, else paused."""
+    """The state it returns to after a job: stopped if it was since the user's last activity, else
+    paused."""
+    container_token: SecretText | None = None
+    """The token in its container's environment, where that is not the agent token: the relay
+    replaces it. An agent that was made beforehand had its container before it had a user."""
+    spare: bool = False
+    """Made beforehand, and not claimed by a user yet; `user_id` is then its home."""
     disabled: bool = False
     """Kept stopped by an operator: neither requests nor jobs wake it."""
     policy: AgentPolicy = field(default_factory=AgentPolicy)
@@ -84,6 +89,8 @@ class Agent:
     activities: int = 0
     """Incremented by every activity, so that a transition can detect later ones."""
     removed: bool = False
+    claimed_home: str | None = None
+    """The home of a spare that was just claimed, until the claim is stored."""
     unsaved: bool = False
     ask_again_at: float = 0.0
     """The monotonic time before which no lease is requested again."""
@@ -122,6 +129,29 @@ class Agent:
             state_since=now,
         )
 
+    @classmethod
+    def beforehand(cls, home: str, *, now: datetime) -> "Agent":
+        """An agent to be made for a user who is still to come, with credentials of its own."""
+        agent = cls.new(home, agent_token=secrets.token_urlsafe(32), now=now)
+        agent.container_token = agent.agent_token
+        agent.spare = True
+        return agent
+
+    def claim(self, user_id: str, *, agent_token: str, now: datetime) -> None:
+        """Become the agent of a user."""
+        self.claimed_home, self.user_id = self.user_id, user_id
+        self.agent_token = SecretText(agent_token)
+        self.spare = False
+        self.created_at = now
+        self.asleep_since = self.rests_as = self.failure = None
+        self.blockers = []
+
+    def unclaim(self) -> None:
+        """Undo a claim that could not be stored."""
+        if self.claimed_home is not None and self.container_token is not None:
+            self.user_id, self.claimed_home = self.claimed_home, None
+            self.agent_token, self.spare = self.container_token, True
+
     def set_policy(self, policy: AgentPolicy) -> None:
         self.policy = policy
         self.wishes = wishes(policy)
@@ -130,7 +160,7 @@ class Agent:
         return AgentSpec(
             self.user_id,
             self.gateway_token,
-            self.agent_token,
+            self.container_token or self.agent_token,
             self.number,
             tools_version=self.tools_version,
             heartbeat_minutes=self.policy.heartbeat_minutes,
@@ -146,7 +176,9 @@ class Agent:
 
     def without_secrets(self, text: str) -> str:
         """`text` (a gateway's output) with this agent's credentials masked."""
-        return text.replace(self.gateway_token, "•••").replace(self.agent_token, "•••")
+        for secret in (self.gateway_token, self.agent_token, self.container_token):
+            text = text if secret is None else text.replace(secret, "•••")
+        return text
 
     def container(self, *, now: datetime) -> Container:
         idle = idle_time(self, now=now)

@@ -1,10 +1,12 @@
 """The metrics of `GET /metrics`: agents by state, transitions, wakes, tool servers, memory."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from ocmt_common.agent_api import (
     HibernationCounts,
     HibernationState,
+    PausedMemory,
     StateEvent,
     ToolServerState,
 )
@@ -62,6 +64,24 @@ class Metrics:
             "ocmt_agent_queued_wakes", "Wakes that wait for their turn.", registry=self._registry
         )
 
+        self._claims = Counter(
+            "ocmt_agent_claims",
+            "New users, by whether an agent made beforehand was there and worked.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._spares = Gauge(
+            "ocmt_spare_agents",
+            "Agents made beforehand that are ready for new users.",
+            registry=self._registry,
+        )
+        self._sleepers = Gauge(
+            "ocmt_sleeping_agents",
+            "Paused agents by where their memory is.",
+            ("memory",),
+            registry=self._registry,
+        )
+
     def observe(self, event: StateEvent) -> None:
         self._transitions.labels(str(event.from_state or "none"), str(event.to_state)).inc()
 
@@ -79,6 +99,17 @@ class Metrics:
 
     def follow_queue(self, length: Callable[[], float]) -> None:
         self._queued.set_function(length)
+
+    def provisioned(self, outcome: str) -> None:
+        """A new user got an agent: `claimed`, `failed` (to use a spare) or `none` (was there)."""
+        self._claims.labels(outcome).inc()
+
+    def follow_spares(self, count: Callable[[], float]) -> None:
+        self._spares.set_function(count)
+
+    def follow_sleepers(self, count: Callable[[PausedMemory | None], int]) -> None:
+        for memory in (*PausedMemory, None):
+            self._sleepers.labels(memory or "unmeasured").set_function(partial(count, memory))
 
     def follow_host(self, read: Callable[[], HostFigures | None]) -> None:
         self._registry.register(_HostMemory(read))

@@ -17,6 +17,7 @@ from ocmt_common.agent_api import (
     AgentPolicy,
     HibernationCounts,
     HibernationState,
+    PausedMemory,
     RefusedWake,
     StateEvent,
     WakeSample,
@@ -34,6 +35,7 @@ from ocmt_agent.records.events import EventHub
 from ocmt_agent.records.metrics import Metrics
 from ocmt_agent.records.store import AgentStore, StoreError
 from ocmt_agent.runtime.base import SecretText
+from ocmt_agent.runtime.homes import Homes
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +45,23 @@ _EVENTS_READ = 5000
 
 
 class AgentRegistry:
-    def __init__(self, store: AgentStore, *, hub: EventHub, clock: Clock) -> None:
+    def __init__(
+        self, store: AgentStore, *, hub: EventHub, clock: Clock, homes: Homes | None = None
+    ) -> None:
+        homes = homes or Homes()
         self.metrics = Metrics(self.counts)
+        self.metrics.follow_sleepers(self._sleepers)
         self.problem: str | None = None
         """Why the database cannot be written now, and what to do."""
         self._store = store
         self._hub = hub
         self._clock = clock
         self._agents: dict[str, Agent] = {}
-        self._token_hashes: set[bytes] = set()
+        self._spares: dict[str, Agent] = {}
+        """Agents made beforehand, by home."""
+        self._homes = homes
+        self._by_token: dict[bytes, Agent] = {}
+        """Hash of the token that its container has → agent."""
         self._tidy_at_s = clock.monotonic()
         self.wake_times = WakeTimes()
         self._wake_times_unsaved = False
@@ -60,12 +70,15 @@ class AgentRegistry:
 
     async def load(self) -> None:
         self.wake_times = WakeTimes(await self._store.wake_times())
+        for user_id, home in (await self._store.homes()).items():
+            self._homes.set(user_id, home)
         for agent in await self._store.load():
-            self._agents[agent.user_id] = agent
-            self._token_hashes.add(_token_hash(agent.agent_token))
+            self.reserve(agent)
+            self._by_token[_token_hash(_container_token(agent))] = agent
 
     def find(self, user_id: str) -> Agent | None:
-        return self._agents.get(user_id)
+        """The user's agent, or the spare with that home."""
+        return self._agents.get(user_id) or self._spares.get(user_id)
 
     def get(self, user_id: str) -> Agent:
         agent = self._agents.get(user_id)
@@ -74,7 +87,12 @@ class AgentRegistry:
         return agent
 
     def all(self) -> list[Agent]:
+        """The users' agents."""
         return list(self._agents.values())
+
+    def spares(self) -> list[Agent]:
+        """The agents made beforehand that have no user yet."""
+        return list(self._spares.values())
 
     def counts(self) -> HibernationCounts:
         counts = HibernationCounts()
@@ -82,17 +100,63 @@ class AgentRegistry:
             setattr(counts, agent.state, getattr(counts, agent.state) + 1)
         return counts
 
+    def _sleepers(self, memory: PausedMemory | None) -> int:
+        """How many paused agents have their memory there; `None` for those not measured."""
+        paused = (a for a in self._agents.values() if a.state is HibernationState.PAUSED)
+        return sum(agent.paused_memory is memory for agent in paused)
+
     def is_agent_token(self, token: str) -> bool:
-        """Whether `token` is the agent token of an agent on this host."""
-        return _token_hash(token) in self._token_hashes
+        """Whether a container of this host has `token`, looked up by its hash."""
+        return _token_hash(token) in self._by_token
+
+    def token_for_management(self, token: str) -> str | None:
+        """The agent token of the container that has `token`; `None` for a spare, or an unknown one.
+
+        The two differ for an agent that was made beforehand.
+        """
+        agent = self._by_token.get(_token_hash(token))
+        return None if agent is None or agent.spare else str(agent.agent_token)
 
     def touch(self, agent: Agent, kind: ActivityKind) -> None:
         """Record the user's activity; the next flush writes it to the database."""
         idle_clock.restart(agent, kind, now=self._clock.now())
 
     def reserve(self, agent: Agent) -> None:
-        """Register a new agent before the first await, so that concurrent callers find it."""
-        self._agents[agent.user_id] = agent
+        """Register a new agent before the first await: a concurrent caller finds this one."""
+        (self._spares if agent.spare else self._agents)[agent.user_id] = agent
+
+    async def is_new(self, user_id: str) -> bool:
+        """Whether the user never had an agent here, or none of its state is left."""
+        try:
+            return not await self._store.has_number(user_id)
+        except StoreError as error:
+            raise self._database_down(error) from error
+
+    def claim(self, spare: Agent, user_id: str, *, agent_token: str) -> None:
+        """Make a spare the user's agent in memory, before the first await. See `keep_claim`."""
+        home = spare.user_id
+        del self._spares[home]
+        spare.claim(user_id, agent_token=agent_token, now=self._clock.now())
+        self._homes.set(user_id, home)
+        self._agents[user_id] = spare
+        self.touch(spare, ActivityKind.PROVISION)
+
+    async def keep_claim(self, agent: Agent) -> None:
+        """Store a claim, or raise 503 and make the agent a spare again."""
+        home = agent.claimed_home
+        if home is None:
+            return
+        try:
+            await self._store.keep_claim(agent, home)
+        except BaseException as error:
+            self._agents.pop(agent.user_id, None)
+            self._homes.forget(agent.user_id)
+            agent.unclaim()
+            self.reserve(agent)
+            if not isinstance(error, StoreError):
+                raise
+            raise self._database_down(error) from error
+        agent.claimed_home = None
 
     async def insert(self, agent: Agent) -> None:
         """Store a reserved agent. If that fails, forget it and raise a 503 `Problem`."""
@@ -100,9 +164,12 @@ class AgentRegistry:
             await self._store.keep(agent)
         except StoreError as error:
             agent.removed = True
-            self._agents.pop(agent.user_id, None)
+            self._drop(agent)
             raise self._database_down(error) from error
-        self._token_hashes.add(_token_hash(agent.agent_token))
+        self._by_token[_token_hash(_container_token(agent))] = agent
+
+    def _drop(self, agent: Agent) -> None:
+        (self._spares if agent.spare else self._agents).pop(agent.user_id, None)
 
     async def replace_token(self, agent: Agent, token: str) -> None:
         """Store another agent token. If that fails, keep the old one and raise a 503 `Problem`."""
@@ -112,8 +179,9 @@ class AgentRegistry:
         except StoreError as error:
             agent.agent_token = before
             raise self._database_down(error) from error
-        self._token_hashes.discard(_token_hash(before))
-        self._token_hashes.add(_token_hash(token))
+        if agent.container_token is None:
+            self._by_token.pop(_token_hash(before), None)
+            self._by_token[_token_hash(token)] = agent
 
     async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
         """Store the user's policy. If that fails, keep the old one and raise a 503 `Problem`."""
@@ -169,8 +237,10 @@ class AgentRegistry:
         except StoreError as error:
             agent.removed = False
             raise self._database_down(error) from error
-        self._agents.pop(agent.user_id, None)
-        self._token_hashes.discard(_token_hash(agent.agent_token))
+        self._drop(agent)
+        self._by_token.pop(_token_hash(_container_token(agent)), None)
+        if with_state:
+            self._homes.forget(agent.user_id)
 
     async def move(
         self,
@@ -206,6 +276,8 @@ class AgentRegistry:
                 agent.self_wakes, agent.wake_again_at = 0, 0.0
         agent.state_since = event.at
         agent.failure = failure
+        if to is not HibernationState.PAUSED:
+            agent.paused_memory = None
         if to is not HibernationState.RUNNING:
             agent.access = None
             agent.blockers = []
@@ -213,17 +285,23 @@ class AgentRegistry:
         self.metrics.observe(event)
         await self._tell(agent, event)
 
-    async def gave_back(
-        self, agent: Agent, *, before_bytes: int, after_bytes: int, duration_ms: float
+    async def memory_moved(
+        self,
+        agent: Agent,
+        *,
+        why: TransitionReason,
+        before_bytes: int,
+        after_bytes: int,
+        duration_ms: float,
     ) -> None:
-        """Publish an event: a paused agent's memory was reclaimed. Its state does not change."""
+        """Publish that an agent's memory was reclaimed or trimmed; its state does not change."""
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
             from_state=agent.state,
             to_state=agent.state,
-            who=Actor.POLICY,
-            why="memory given back",
+            who=why.who,
+            why=why.why,
             duration_ms=duration_ms,
             memory_before_bytes=before_bytes,
             memory_after_bytes=after_bytes,
@@ -249,7 +327,8 @@ class AgentRegistry:
         await self._tell(agent, event)
 
     async def _tell(self, agent: Agent, event: StateEvent) -> None:
-        self._hub.publish(event)
+        if not agent.spare:
+            self._hub.publish(event)
         log.info(
             "agent moved",
             user_id=agent.user_id,
@@ -259,7 +338,7 @@ class AgentRegistry:
             ms=round(event.duration_ms) if event.duration_ms is not None else None,
             failure=event.failure,
         )
-        await self.save(agent, event=event)
+        await self.save(agent, event=None if agent.spare else event)
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
         """Write the agent to the database; if that fails, leave it to the next flush."""
@@ -277,8 +356,8 @@ class AgentRegistry:
             await self.flush()
 
     def shift_times(self, by: timedelta) -> None:
-        """Shift all times by a jump of the wall clock, to keep durations unchanged."""
-        for agent in self._agents.values():
+        """Move all times by a jump of the wall clock, so that durations stay as they were."""
+        for agent in (*self._agents.values(), *self._spares.values()):
             idle_clock.shift(agent, by)
 
     def refused_wake(self, agent: Agent, why: str) -> None:
@@ -328,8 +407,9 @@ class AgentRegistry:
 
     async def flush(self) -> None:
         """Write every agent that changed since its last write, in one transaction."""
-        # After a failure, write everything, so that success clears the problem.
-        to_write = [a for a in self._agents.values() if a.unsaved or self.problem is not None]
+        # After a failure everything is written: only then does success clear the problem.
+        known = (*self._agents.values(), *self._spares.values())
+        to_write = [a for a in known if a.unsaved or self.problem is not None]
         for agent in to_write:
             agent.unsaved = False
         learned, self._wake_times_unsaved = self._wake_times_unsaved, False
@@ -361,6 +441,10 @@ class AgentRegistry:
             log.error("database does not work", reason=str(error))
         self.problem = str(error)
         return Problem(503, "database-unavailable", str(error), retry_after_s=10)
+
+
+def _container_token(agent: Agent) -> str:
+    return agent.container_token or agent.agent_token
 
 
 def _token_hash(token: str) -> bytes:

@@ -87,13 +87,20 @@ _MIGRATIONS = (
     """
     ALTER TABLE numbers ADD COLUMN model TEXT NOT NULL DEFAULT '{}';
     """,
+    # A home outlives the agent's record, like the number.
+    """
+    ALTER TABLE numbers ADD COLUMN home TEXT;
+    CREATE UNIQUE INDEX numbers_by_home ON numbers (home);
+    ALTER TABLE agents ADD COLUMN container_token TEXT;
+    ALTER TABLE agents ADD COLUMN spare INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 _COLUMNS = (
     "user_id", "gateway_token", "agent_token", "device_seed", "created_at", "last_activity_at",
     "last_activity_kind", "state", "state_since", "next_job_at", "suspension_id",
     "blockers", "failure", "state_who", "state_why", "asleep_since", "rests_as",
-    "policy", "disabled",
+    "policy", "disabled", "container_token", "spare",
 )  # fmt: skip
 _UPSERT = (
     f"INSERT INTO agents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 (our own names)
@@ -178,6 +185,28 @@ class AgentStore:
             if row is not None:  # None if the agent was removed meanwhile
                 agent.number, agent.openclaw, agent.tools_version = int(row[0]), row[1], row[2]
                 agent.model = AgentModel.model_validate_json(row[3])
+
+    async def homes(self) -> dict[str, str]:
+        """User id → home, of all users whose home is not named by the user id."""
+        query = "SELECT user_id, home FROM numbers WHERE home IS NOT NULL"
+        async with self._guarded(), self._db.execute(query) as cursor:
+            return {str(row[0]): str(row[1]) async for row in cursor}
+
+    async def has_number(self, user_id: str) -> bool:
+        """Whether the user has or had an agent whose state may still be there."""
+        query = "SELECT 1 FROM numbers WHERE user_id = ?"
+        async with self._guarded(), self._db.execute(query, (user_id,)) as cursor:
+            return await cursor.fetchone() is not None
+
+    async def keep_claim(self, agent: Agent, home: str) -> None:
+        """Write a spare as its user's agent, durably: with its number, without its history."""
+        async with self._transaction(durable=True):
+            await self._db.execute("DELETE FROM agents WHERE user_id = ?", (home,))
+            await self._db.execute(
+                "UPDATE numbers SET user_id = ?, home = ? WHERE user_id = ?",
+                (agent.user_id, home, home),
+            )
+            await self._write([agent])
 
     async def keep_openclaw(self, user_id: str, version: str) -> None:
         """Store durably which OpenClaw version uses the agent's state."""
@@ -343,13 +372,16 @@ def _row(agent: Agent) -> tuple[object, ...]:
         str(agent.rests_as) if agent.rests_as else None,
         agent.policy.model_dump_json(by_alias=True, exclude_defaults=True),
         int(agent.disabled),
+        None if agent.container_token is None else str(agent.container_token),
+        int(agent.spare),
     )
 
 
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
-     rests_as, policy, disabled, number, openclaw, tools_version, model) = row  # fmt: skip
+     rests_as, policy, disabled, container_token, spare, number, openclaw,
+     tools_version, model) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
         gateway_token=SecretText(gateway_token),
@@ -373,6 +405,8 @@ def _agent(row: aiosqlite.Row) -> Agent:
         asleep_since=datetime.fromisoformat(asleep_since) if asleep_since else None,
         rests_as=HibernationState(rests_as) if rests_as else None,
         disabled=bool(disabled),
+        container_token=SecretText(container_token) if container_token else None,
+        spare=bool(spare),
     )
     agent.set_policy(AgentPolicy.model_validate_json(policy))
     return agent

@@ -138,6 +138,10 @@ class Runtime(Protocol):
         """
         ...
 
+    async def is_current(self, spec: AgentSpec) -> bool:
+        """Whether the user has a container with the settings that `create` would give it now."""
+        ...
+
     async def set_tools_version(self, user_id: str, version: int) -> None:
         """Write the version of the user's tools into the gateway's configuration, if it has one.
 

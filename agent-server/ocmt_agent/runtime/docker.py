@@ -42,7 +42,6 @@ from ocmt_agent.runtime.docker_container import (
     config_file,
     container_config,
     prepare_folders,
-    write_container_config,
 )
 from ocmt_agent.runtime.docker_cpu import ask_cpu_seconds, cpu_file, read_cpu_seconds
 from ocmt_agent.runtime.docker_engine import (
@@ -129,32 +128,49 @@ class DockerRuntime:
 
     async def create(self, spec: AgentSpec) -> None:
         account = self._account(spec)
-        home = self.home(spec.user_id)
-        # Under the lock, so that the last decision is written last.
+        # The lock first: what is written last is then what was decided last.
         async with self._lock(spec.user_id):
-            relay = relay_urls(await self.relay_host(), self._relay_port)
-            gateway = gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
+            gateway = await self._gateway_config(spec)
             written = with_live_settings(gateway, spec)
             with translated():
-                network_id = await ensure_network(self._docker())
-                image_id = await self._image_id()
-                config = container_config(
-                    spec,
-                    home=home,
-                    image=self._image,
-                    # By id, which differs if a network of the same name was created again.
-                    made_from=[image_id, network_id],
-                    instance=self._instance,
-                    account=account,
-                    limits=self._limits,
-                    gateway=gateway,
-                )
-                if await self._is_made(spec.user_id, config):
-                    with translated_writing():
-                        await asyncio.to_thread(write_container_config, home, written)
-                    return
-                await asyncio.to_thread(prepare_folders, home, account, written)
-                await self._make(spec.user_id, config)
+                config = await self._config(spec, account, gateway)
+                made = await self._is_made(spec.user_id, config)
+                # At every start: what is damaged or missing there is this server's to mend.
+                await asyncio.to_thread(prepare_folders, self.home(spec.user_id), account, written)
+                if not made:
+                    await self._make(spec.user_id, config)
+
+    async def is_current(self, spec: AgentSpec) -> bool:
+        gateway = await self._gateway_config(spec)
+        with translated():
+            config = await self._config(spec, self._account(spec), gateway)
+            existing = await self._find(spec.user_id)
+        if existing is None:
+            return False
+        made_with: str | None = existing["Labels"].get(SPEC_LABEL)
+        wanted: str = config["Labels"][SPEC_LABEL]
+        return made_with == wanted
+
+    async def _gateway_config(self, spec: AgentSpec) -> dict[str, Any]:
+        relay = relay_urls(await self.relay_host(), self._relay_port)
+        return gateway_config(relay, user_id=spec.user_id, bind="lan", port=GATEWAY_PORT)
+
+    async def _config(
+        self, spec: AgentSpec, account: Account, gateway: dict[str, Any]
+    ) -> dict[str, Any]:
+        network_id = await ensure_network(self._docker())
+        image_id = await self._image_id()
+        return container_config(
+            spec,
+            home=self.home(spec.user_id),
+            image=self._image,
+            # By id, since a recreated network of the same name has another.
+            made_from=[image_id, network_id],
+            instance=self._instance,
+            account=account,
+            limits=self._limits,
+            gateway=gateway,
+        )
 
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._change_config(user_id, partial(with_tools_version, version=version))

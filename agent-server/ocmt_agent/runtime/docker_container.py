@@ -7,13 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ocmt_common.atomic_files import replace_file
 from ocmt_common.container_names import INSTANCE_LABEL, SPEC_LABEL, USER_LABEL
 
 from ocmt_agent.runtime.accounts import Account
 from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed
 from ocmt_agent.runtime.docker_network import NETWORK
-from ocmt_agent.runtime.gateway_config_file import write_config
+from ocmt_agent.runtime.gateway_config_file import write_config, write_text
 from ocmt_agent.runtime.spec import (
     GATEWAY_PORT,
     Limits,
@@ -91,11 +90,6 @@ def config_file(home: Path) -> Path:
     return home / "config" / "openclaw.json"
 
 
-def write_container_config(home: Path, gateway: dict[str, Any]) -> None:
-    """Write the gateway's configuration if it has changed. Raises `OSError`."""
-    write_config(config_file(home), gateway, mode=CONFIG_MODE, durable=True)
-
-
 def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> None:
     """Create the agent's folders, and write the gateway's configuration.
 
@@ -108,10 +102,10 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             folder = home / name
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
             folder.chmod(mode)
-        # The previous release's server may be writing them at the same time.
-        write_container_config(home, gateway)
-        replace_file(home / "account" / "passwd", account.passwd(_STATE), mode=0o644)
-        replace_file(home / "account" / "group", account.group(), mode=0o644)
+        # Another server may write them at this moment: the release before this one.
+        write_config(config_file(home), gateway, mode=CONFIG_MODE, durable=True)
+        for name, text in (("passwd", account.passwd(_STATE)), ("group", account.group())):
+            write_text(home / "account" / name, text, mode=0o644, durable=True)
         owner = (home / "state").stat()
         if (owner.st_uid, owner.st_gid) != (account.uid, account.gid):
             _give_away(home / "state", account)

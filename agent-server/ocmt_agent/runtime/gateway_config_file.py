@@ -33,9 +33,13 @@ def translated_writing() -> Iterator[None]:
 
 
 def write_config(file: Path, config: dict[str, Any], *, mode: int, durable: bool) -> None:
-    """Replace the file unless it already has this content. Raises `OSError`."""
-    text = json.dumps(config, indent=1)
-    if _read(file) != text:
+    """Replace the file unless it has this content and mode already. Raises `OSError`."""
+    write_text(file, json.dumps(config, indent=1), mode=mode, durable=durable)
+
+
+def write_text(file: Path, text: str, *, mode: int, durable: bool) -> None:
+    """Replace a small file unless it has this content and mode already. Raises `OSError`."""
+    if _read(file) != text or stat.S_IMODE(file.lstat().st_mode) != mode:
         replace_file(file, text, mode=mode, durable=durable)
 
 

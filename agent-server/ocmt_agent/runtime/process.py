@@ -124,6 +124,11 @@ class ProcessRuntime:
                 raise RuntimeFailed(f"The state folder cannot be created: {error}.") from error
             self._specs[spec.user_id] = spec
 
+    async def is_current(self, spec: AgentSpec) -> bool:
+        record = self._running(spec.user_id)
+        home = self._home(spec.user_id)
+        return record is not None and record.spec == self._command.fingerprint(spec, home)
+
     async def set_tools_version(self, user_id: str, version: int) -> None:
         change = partial(with_tools_version, version=version)
         await self._change_config(user_id, change, tools_version=version)

@@ -11,9 +11,18 @@ def test_the_hibernation_times_are_the_specifications() -> None:
     settings = load(AgentSettings, environ=GOOD)
     assert settings.pause_after_ms == 30 * 60 * 1000
     assert settings.stop_after_ms == 4 * 60 * 60 * 1000
+    assert settings.stop_by_need  # the four hours are for agents that are not in swap
     assert settings.hibernation_check_interval == 60_000
     assert settings.port == 4000
     assert settings.data_dir == Path("/srv/ocmt")
+
+
+@pytest.mark.parametrize("value", ["14400000", "1000", "86400000"])
+def test_a_time_until_the_stop_that_is_set_is_kept_to(value: str) -> None:
+    settings = load(AgentSettings, environ={**GOOD, "STOP_AFTER_MS": value})
+    assert settings.stop_after_ms == int(value)
+    assert not settings.stop_by_need
+    assert load(AgentSettings, environ={**GOOD, "STOP_AFTER_MS": ""}).stop_by_need
 
 
 @pytest.mark.parametrize(

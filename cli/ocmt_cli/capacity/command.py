@@ -91,7 +91,13 @@ def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Cores of each machine.")] = 16,
     pause_after: Annotated[int, typer.Option(min=1, help="Minutes idle before a pause.")] = 30,
-    stop_after: Annotated[int, typer.Option(min=1, help="Minutes paused before a stop.")] = 240,
+    stop_after: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Minutes paused before a stop. [default: when swap gets short; 240 without swap]",
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=31)] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same days.")] = 1,
     json_wanted: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -150,6 +156,8 @@ def assumptions(measured: Figures, shares: tuple[float, float]) -> list[str]:
         f"{measured.asleep_mb:.0f} MB, and {measured.swap_mb:.0f} MB in swap "
         f"({where.get(measured.swap, measured.swap)}). A wake: {measured.wake_ms:.0f} ms.",
         f"Figures: {measured.origin}.",
+        "Sleeping agents stay until swap gets short (STOP_AFTER_MS is not set): with less swap "
+        "than in the table, those idle for longest are stopped, and their next message boots them.",
         "Long work (builds, big tools) takes more while it runs. Without swap on disk a sleeping "
         f"agent keeps its memory until it is stopped: see `{command('memory enable')}`.",
     ]

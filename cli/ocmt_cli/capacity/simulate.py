@@ -58,6 +58,7 @@ def lines(outcome: dict[str, Any], scenario: dict[str, Any]) -> list[str]:
     told += [
         f"Wakes refused: {refused}; messages lost: {outcome['lost']}; "
         f"evicted: {sum(outcome['evicted'].values())}; longest queue: {outcome['longestQueue']}.",
+        f"Stopped because swap was short: {outcome['stoppedForSwap']}.",
         f"Scheduled jobs: {jobs['run']}, of them late {jobs['late']}, missed {jobs['missed']}.",
     ]
     if not outcome["breaks"]:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from ocmt_common.container_names import instance_label
-from ocmt_common.user_ids import is_user_id
+from ocmt_common.user_ids import is_home, is_user_id
 
 from ocmt_cli.up.data_folder import DataFolder
 
@@ -17,7 +17,7 @@ def agents_by_version(data: DataFolder) -> dict[str, int]:
         return dict(sorted(Counter(containers).items()))
     agents = data.root / "agent" / "agents"
     there = [one for one in agents.iterdir() if one.is_dir()] if agents.is_dir() else []
-    count = sum(is_user_id(one.name) for one in there)
+    count = sum(is_user_id(one.name) or is_home(one.name) for one in there)
     return {_installed(data.openclaw): count} if count else {}
 
 

@@ -44,6 +44,20 @@ def test_the_hosts_memory_and_its_swap_are_shown_with_the_advice() -> None:
     assert "no swap or compression" in next(iter(host_memory({"memory": bare})))
 
 
+def test_how_long_sleepers_stay_is_shown() -> None:
+    by_need = MEMORY | {"stopAfterMs": None, "swapReserve": 3_200_000_000}
+    assert list(host_memory({"memory": by_need}))[1] == (
+        "sleeping agents stay while 3.2 GB of swap are free, and then those idle for longest are "
+        "stopped"
+    )
+    short = by_need | {"host": HOST | {"swapDiskFree": 3e9}}
+    assert list(host_memory({"memory": short}))[1].endswith("stopped; it is short now")
+    by_time = MEMORY | {"stopAfterMs": 14_400_000, "swapReserve": None}
+    assert list(host_memory({"memory": by_time}))[1] == (
+        "sleeping agents are stopped after 240 min"
+    )
+
+
 def test_an_agent_s_disk_usage_is_shown_where_it_is_known() -> None:
     disk = {
         "bytes": 2_400_000_000,

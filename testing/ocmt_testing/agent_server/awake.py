@@ -23,6 +23,7 @@ class AlwaysAwake:
             user_id, endpoint, SecretText(GATEWAY_TOKEN), DeviceKey.generate()
         )
         self.wakes: Counter[ActivityKind] = Counter()
+        self.turns_ended: Counter[ActivityKind] = Counter()
         self.in_flight = 0
         self.used = asyncio.Event()
         self.unused = asyncio.Event()
@@ -50,6 +51,10 @@ class AlwaysAwake:
             if not self.in_flight:
                 self.unused.set()
 
+    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+        assert user_id == self.access.user_id
+        self.turns_ended[kind] += 1
+
     def doubt(self, access: GatewayAccess) -> None:
         assert access == self.access
         self.doubts += 1
@@ -71,6 +76,10 @@ class Sleepy(AlwaysAwake):
         start, self.bring_up = self.bring_up, None
         self.access = replace(access, endpoint=await start())
         return self.access
+
+    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+        assert user_id == self.access.user_id
+        self.turns_ended[kind] += 1
 
     def doubt(self, access: GatewayAccess) -> None:
         self.doubts += 1

@@ -23,6 +23,7 @@ _GIVEN_UP_AFTER_S = 30.0
 class FakeControl:
     def __init__(self, runtime: FakeRuntime) -> None:
         self._runtime = runtime
+        self._homes: dict[str, str] = {}
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         self.busy: dict[str, Busy] = {}
@@ -37,17 +38,28 @@ class FakeControl:
         self.runs: dict[str, int] = {}
         """User id → number of turns in progress."""
         self.leases: dict[str, tuple[int, str]] = {}
-        """User id → `(number of the gateway's boot, id of its lease)`."""
+        """Home → the number of the gateway's boot, and the lease that closes it."""
         self.keeps_lines = True
         """Whether control sockets outlive a sleep."""
         self.silent = False
         """Whether running gateways do not answer."""
         self.during_suspend: Callable[[], None] | None = None
 
+    def renamed(self, before: str, user_id: str) -> None:
+        self._homes[user_id] = before
+        if before in self.jobs:
+            self.jobs[user_id] = self.jobs.pop(before)
+
+    def home(self, user_id: str) -> str:
+        """The name of the user's container at the runtime."""
+        if user_id in self._runtime.containers:
+            return user_id  # made anew since
+        return self._homes.get(user_id, user_id)
+
     async def _called(self, method: str, access: GatewayAccess) -> None:
         self.calls[method] += 1
         await asyncio.sleep(0)
-        container = await self._thawed(access.user_id)
+        container = await self._thawed(self.home(access.user_id))
         if self.silent or container is None or container.status is not ContainerStatus.RUNNING:
             raise GatewayUnreachable("Nothing answers.")
         if self.faults.get(method):
@@ -64,12 +76,14 @@ class FakeControl:
             await asyncio.sleep(0.001)
 
     def closed(self, user_id: str) -> bool:
-        container = self._runtime.containers[user_id]
-        return user_id in self.leases and self.leases[user_id][0] == container.boot
+        home = self.home(user_id)
+        container = self._runtime.containers[home]
+        return home in self.leases and self.leases[home][0] == container.boot
 
     def control_socket_to(self, user_id: str) -> Endpoint | None:
-        """The endpoint while there is a lease. A broken socket is detected only when it is used."""
-        return ENDPOINT if self.keeps_lines and user_id in self.leases else None
+        """The endpoint while there is a lease; a broken socket is detected only when used."""
+        held = self.home(user_id) in self.leases
+        return ENDPOINT if self.keeps_lines and held else None
 
     async def is_live(self, access: GatewayAccess) -> bool:
         try:
@@ -120,11 +134,12 @@ class FakeControl:
         if access.user_id in self.busy:
             return self.busy[access.user_id]
         if not self.closed(access.user_id):  # the same request id renews the same lease
-            boot = self._runtime.containers[access.user_id].boot
-            self.leases[access.user_id] = (boot, f"lease-{self.calls['suspend']}")
-        return Suspended(self.leases[access.user_id][1])
+            boot = self._runtime.containers[self.home(access.user_id)].boot
+            self.leases[self.home(access.user_id)] = (boot, f"lease-{self.calls['suspend']}")
+        return Suspended(self.leases[self.home(access.user_id)][1])
 
     async def resume(self, access: GatewayAccess, suspension_id: str) -> None:
         await self._called("resume", access)
-        if self.closed(access.user_id) and self.leases[access.user_id][1] == suspension_id:
-            del self.leases[access.user_id]
+        home = self.home(access.user_id)
+        if self.closed(access.user_id) and self.leases[home][1] == suspension_id:
+            del self.leases[home]

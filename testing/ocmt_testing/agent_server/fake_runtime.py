@@ -131,6 +131,17 @@ class FakeRuntime:
         self.heartbeats[spec.user_id] = spec.heartbeat_minutes
         self.models[spec.user_id] = spec.model
 
+    async def is_current(self, spec: AgentSpec) -> bool:
+        await self._called("is_current")
+        existing = self.containers.get(spec.user_id)
+        as_made = existing and spec == replace(
+            existing.spec,
+            tools_version=spec.tools_version,
+            model=spec.model,
+            heartbeat_minutes=spec.heartbeat_minutes,
+        )
+        return bool(as_made) and self.started_openclaw.get(spec.user_id) == self.openclaw
+
     async def set_tools_version(self, user_id: str, version: int) -> None:
         await self._called("set_tools_version")
         self.tools_versions[user_id] = version

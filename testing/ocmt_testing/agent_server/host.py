@@ -1,5 +1,6 @@
 """A complete agent server on fakes, without sockets."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,14 +10,21 @@ import httpx2
 from ocmt_agent.api.dependencies import Parts
 from ocmt_agent.app import create_app
 from ocmt_agent.decisions.memory_admission import HostFigures
+from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.hibernation.orders import OperatorOrders
 from ocmt_agent.hibernation.wake import WakeTransitions
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.settings import AgentSettings
+from ocmt_agent.spares.warm_up import WarmUp
 from ocmt_agent.tool_servers.containers import ToolContainers
 from ocmt_agent.wiring import open_parts
-from ocmt_common.agent_api import AUTH_HEADER, HibernationState, ProvisionRequest
+from ocmt_common.agent_api import (
+    AUTH_HEADER,
+    HibernationState,
+    PausedMemory,
+    ProvisionRequest,
+)
 from ocmt_common.settings import load
 
 from ocmt_testing.agent_server.fake_clock import FakeClock
@@ -62,8 +70,24 @@ class Host:
         """The agent's current state; mypy would keep a narrowed `agent.state` across an await."""
         return self.parts.registry.get(user_id).state
 
+    def paused_memory(self, user_id: str = "ada") -> PausedMemory | None:
+        """Where a paused agent's memory is, read anew like `state`."""
+        return self.parts.registry.get(user_id).paused_memory
+
     async def sweep(self) -> None:
         await self.parts.hibernation.loop.sweep()
+
+    async def make_spares(self, count: int) -> list[Agent]:
+        """Let the server make agents beforehand, on a host with room and swap for them."""
+        gib = 1024**3
+        figures = HostFigures(64 * gib, 60 * gib, 64 * gib, 64 * gib, None, swap_disk=64 * gib)
+        before, self.room.figures = self.room.figures, figures
+        keeper = self.parts.spares
+        for _ in range(count):
+            keeper._arrivals.extend([self.clock.monotonic()] * count)
+            await keeper.look()
+        self.room.figures = before
+        return keeper.ready()
 
     async def fall_asleep(self, user_id: str = "ada") -> Agent:
         """Advance the clock and sweep twice (first to sample the CPU): an idle agent is paused."""
@@ -79,6 +103,13 @@ def settings_for(data_dir: Path, **values: str) -> AgentSettings:
     return load(AgentSettings, environ=given)
 
 
+async def _no_wait(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def _no_message(access: GatewayAccess) -> None: ...
+
+
 @asynccontextmanager
 async def open_host(
     data_dir: Path,
@@ -87,6 +118,7 @@ async def open_host(
     gateway: FakeControl | None = None,
     clock: FakeClock | None = None,
     figures: HostFigures | None = None,
+    warm_up: WarmUp | None = None,
     memory_manager: Callable[..., MemoryManager] = MemoryManager,
     tool_containers: ToolContainers | None = None,
     **values: str,
@@ -102,10 +134,13 @@ async def open_host(
         runtime=runtime,
         clock=clock,
         gateway=gateway,
+        warm_up=warm_up or _no_message,
         read_host=room.read,
+        read_load=lambda: 0.0,
         memory_manager=memory_manager,
         tool_containers=tool_containers,
     ) as parts:
+        parts.spares._sleep = _no_wait
         transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://agent", headers={AUTH_HEADER: TOKEN}

@@ -5,6 +5,7 @@ import pytest
 from ocmt_agent.decisions import sleep_policy as policy
 from ocmt_agent.decisions.sleep_policy import Action, Times
 from simulation import run
+from simulation.__main__ import scenario_of
 from simulation.outcome import Outcome, clock, percentiles
 from simulation.people import DAY_S, messages, of
 from simulation.run import PAUSED, RUNNING, STOPPED, Simulation
@@ -98,6 +99,33 @@ def test_longer_pauses_turn_boots_into_thaws() -> None:
     longer = played(replace(ROOMY, days=2, times=long))
     assert len(longer.wakes[STOPPED]) < len(usual.wakes[STOPPED])
     assert len(longer.wakes[PAUSED]) > len(usual.wakes[PAUSED])
+
+
+def test_by_need_sleepers_stay_until_swap_is_short_and_then_some_are_stopped() -> None:
+    by_need = replace(ROOMY, days=2, times=replace(ROOMY.times, stop_by_need=True))
+    by_time = played(replace(ROOMY, days=2))
+    staying = played(by_need)
+    assert staying.stopped_for_swap == 0
+    assert len(staying.wakes[STOPPED]) < len(by_time.wakes[STOPPED])
+    small = replace(ROOMY.host, swap=40 * GIB)
+    short = played(replace(by_need, host=small))
+    assert short.stopped_for_swap > 0
+    assert short.most_swapped < 40 * GIB
+    assert len(staying.wakes[STOPPED]) < len(short.wakes[STOPPED])
+    none = played(replace(by_need, host=replace(ROOMY.host, swap=0)))
+    assert none.stopped_for_swap == 0
+
+
+def test_the_scenario_of_the_command_stops_by_need_unless_a_time_is_given() -> None:
+    asked: dict[str, object] = {
+        "users": 1, "hosts": 1, "ramBytes": 1, "swapBytes": 1, "cores": 1, "days": 1, "seed": 1,
+        "pauseAfterMinutes": 30, "stopAfterMinutes": None, "costs": {},
+    }  # fmt: skip
+    four_hours = timedelta(hours=4)
+    times = scenario_of(asked).times
+    assert (times.stop_by_need, times.stop_after) == (True, four_hours)
+    times = scenario_of(asked | {"stopAfterMinutes": 60}).times
+    assert (times.stop_by_need, times.stop_after) == (False, timedelta(hours=1))
 
 
 def test_it_is_the_servers_policy_that_decides(monkeypatch: pytest.MonkeyPatch) -> None:

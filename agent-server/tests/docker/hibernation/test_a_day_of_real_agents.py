@@ -89,7 +89,12 @@ async def a_day(tmp_path: Path) -> AsyncIterator[tuple[Rig, dict[str, datetime]]
     seconds."""
     root = tmp_path / "agents"
     bridge = await bridge_of(root)
-    settings = settings_for(tmp_path, HIBERNATION_CHECK_INTERVAL="2000", WAKE_TIMEOUT_MS="480000")
+    settings = settings_for(
+        tmp_path,
+        HIBERNATION_CHECK_INTERVAL="2000",
+        WAKE_TIMEOUT_MS="480000",
+        STOP_AFTER_MS="14400000",  # set, so that it applies on a host with swap too
+    )
     clock, due = DayClock(), dict[str, datetime]()
     async with AsyncExitStack() as stack:
         model, port = await stack.enter_async_context(scripted_model(bridge))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ocmt_agent.decisions.activity import ActivityKind
-from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
+from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
@@ -48,6 +48,23 @@ async def asleep_before_a_job(host: Host) -> None:
     host.clock.advance(minutes=28, seconds=50)
 
 
+async def busy(host: Host) -> None:
+    host.gateway.busy["ada"] = Busy(["1 active run"], 20)
+
+
+async def paused_by_force(host: Host) -> None:
+    await host.orders.hibernate("ada", "pause", force=True)
+
+
+async def stopped_by_force(host: Host) -> None:
+    await host.orders.hibernate("ada", "stop", force=True)
+
+
+async def thawed_by_hand(host: Host) -> None:
+    await asleep(host)
+    host.runtime.containers["ada"].status = ContainerStatus.RUNNING
+
+
 async def request(host: Host) -> None:
     await host.wakes.awake("ada", kind=ActivityKind.HTTP)
 
@@ -73,6 +90,9 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "boots": (stopped, request),
     "is woken for a job": (asleep_before_a_job, sweep),
     "is restarted": (nothing, restart),
+    "is paused by force": (busy, paused_by_force),
+    "is stopped by force": (busy, stopped_by_force),
+    "is found thawed": (thawed_by_hand, sweep),
 }
 MOST_CALLS = 40
 

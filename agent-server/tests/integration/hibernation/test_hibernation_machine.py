@@ -17,6 +17,7 @@ from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.decisions.memory_admission import HostFigures
 from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
 from ocmt_agent.hibernation.sleep import Mode
+from ocmt_agent.records.agent_memory import AgentMemory
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import AgentPolicy
 from ocmt_common.agent_api import HibernationState as S
@@ -134,10 +135,10 @@ class HibernationMachine(RuleBasedStateMachine):
         self.clock.advance(minutes=minutes)
         self.do(self.host.sweep())
 
-    @rule(mode=st.sampled_from(["pause", "stop"]))
-    def an_operator_orders(self, mode: Mode) -> None:
+    @rule(mode=st.sampled_from(["pause", "stop"]), force=st.booleans())
+    def an_operator_orders(self, mode: Mode, force: bool) -> None:
         async def order() -> None:
-            await self.host.orders.hibernate("ada", mode)
+            await self.host.orders.hibernate("ada", mode, force=force)
 
         refused = self.do(outcome(order()))
         assert refused is None or refused.status in (409, 503)
@@ -205,6 +206,13 @@ class HibernationMachine(RuleBasedStateMachine):
     def the_wall_clock_is_set(self, hours: int) -> None:
         self.clock.jump(timedelta(hours=hours))
         self.do(self.host.sweep())
+
+    @rule(swap_free=st.integers(0, 8))
+    def swap_gets_short_or_free(self, swap_free: int) -> None:
+        self.agent.memory = AgentMemory(0, 0, 0, GIB, 0)
+        self.host.room.figures = HostFigures(
+            16 * GIB, 8 * GIB, 8 * GIB, swap_free * GIB, None, swap_disk=8 * GIB
+        )
 
     @rule(full=st.booleans())
     def the_host_has_memory_or_not(self, full: bool) -> None:
@@ -295,6 +303,12 @@ class HibernationMachine(RuleBasedStateMachine):
         assert self.agent.state is S.RUNNING
         assert self.agent.failure is None
         assert not self.gateway.closed("ada")
+
+    @invariant()
+    def only_a_sleeper_s_memory_is_shown_as_asleep(self) -> None:
+        agent = getattr(self, "agent", None)
+        if agent is not None and agent.paused_memory is not None:
+            assert agent.state is S.PAUSED
 
     @invariant()
     def access_is_only_to_what_runs(self) -> None:

@@ -1,17 +1,21 @@
 """The server, the engine and gateways end in every order; the record follows the runtime."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 from ocmt_agent.decisions.activity import ActivityKind
-from ocmt_agent.runtime.base import RuntimeFailed
+from ocmt_agent.hibernation.sleep import Mode
+from ocmt_agent.records.agent_memory import AgentMemory
+from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
 from ocmt_agent.wiring import watching
 from ocmt_common.agent_api import HibernationState as S
+from ocmt_common.agent_api import PausedMemory
 from ocmt_testing.agent_server.fake_clock import FakeClock
 from ocmt_testing.agent_server.fake_control import FakeControl
-from ocmt_testing.agent_server.fake_runtime import FakeRuntime, Gate
+from ocmt_testing.agent_server.fake_runtime import FakeContainer, FakeRuntime, Gate
 from ocmt_testing.agent_server.host import Host, open_host
 
 
@@ -73,6 +77,94 @@ async def test_a_restarted_server_checks_a_gateway_before_it_uses_it(tmp_path: P
         await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         assert machine.gateway.calls["health"] == 1
         assert machine.runtime.calls["start"] == 1
+
+
+Change = Callable[[FakeContainer], None]
+
+
+def restarted(container: FakeContainer) -> None:
+    """`docker restart`, `docker start`: another boot."""
+    container.status, container.boot = ContainerStatus.RUNNING, container.boot + 100
+
+
+def thawed(container: FakeContainer) -> None:
+    container.status = ContainerStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("mode", "change"),
+    [("pause", restarted), ("pause", thawed), ("stop", restarted)],
+    ids=["paused, restarted", "paused, thawed", "stopped, started"],
+)
+async def test_an_agent_started_behind_our_back_is_waking_until_its_gateway_answers(
+    tmp_path: Path, mode: Mode, change: Change
+) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        agent = await host.provision()
+        await host.orders.hibernate("ada", mode)
+        if mode == "pause":
+            agent.paused_memory = PausedMemory.RECLAIMED
+        change(machine.runtime.containers["ada"])
+        machine.gateway.silent = True  # it boots
+        looking = asyncio.create_task(host.sweep())
+        while host.state() is not S.WAKING:  # noqa: ASYNC110 (no event)
+            await asyncio.sleep(0)
+        container = (await host.client.get("/api/containers/ada")).json()
+        assert (container["hibernationState"], container["pausedMemory"]) == ("waking", None)
+        request = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
+        machine.gateway.silent = False
+        await asyncio.gather(looking, request)
+        assert host.state() is S.RUNNING
+        assert agent.state_why == "its container was found running"
+        assert agent.access is not None
+        assert not machine.gateway.closed("ada")
+
+
+async def test_one_that_never_answers_is_not_waking_for_ever(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with open_host(
+        tmp_path,
+        runtime=machine.runtime,
+        gateway=machine.gateway,
+        clock=machine.clock,
+        WAKE_TIMEOUT_MS="50",
+    ) as host:
+        agent = await host.provision()
+        await host.orders.hibernate("ada", "stop")
+        restarted(machine.runtime.containers["ada"])
+        machine.gateway.silent = True
+        await host.sweep()
+        assert (host.state(), agent.access) == (S.RUNNING, None)
+        machine.gateway.silent = False
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
+
+
+@pytest.mark.parametrize("mode", ["pause", "stop"])
+async def test_one_that_is_disabled_is_stopped_and_not_awaited(tmp_path: Path, mode: Mode) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        agent = await host.provision()
+        await host.orders.hibernate("ada", mode)
+        await host.parts.registry.set_disabled(agent, True)
+        restarted(machine.runtime.containers["ada"])
+        machine.gateway.silent = True
+        await host.sweep()
+        assert host.state() is S.STOPPED
+
+
+async def test_a_sleeper_that_was_killed_is_not_shown_with_its_memory(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    async with machine.server() as host:
+        agent = await host.provision()
+        await host.orders.hibernate("ada", "pause")
+        agent.paused_memory = PausedMemory.RECLAIMED
+        agent.memory = AgentMemory(1, 1, 0, 1, 0)
+        machine.runtime.die("ada")
+        await host.sweep()
+        container = (await host.client.get("/api/containers/ada")).json()
+        assert container["hibernationState"] == "stopped"
+        assert (container["pausedMemory"], container["memory"]) == (None, None)
 
 
 async def test_an_agent_in_use_until_the_restart_is_not_idle_after_it(tmp_path: Path) -> None:

@@ -84,6 +84,86 @@ async def test_pages_that_a_busy_disk_had_not_written_are_reclaimed_in_another_r
         assert (memory.reclaims, agent.memory.anon) == (2, 30 * MB)
 
 
+@pytest.mark.parametrize(
+    "left", [[900, 2], [900, 116, 2], [116, 116, 30]], ids=["nothing", "little", "some"]
+)
+async def test_a_reclaim_that_left_memory_is_tried_again_in_the_same_sleep(
+    tmp_path: Path, memory: FakeMemory, left: list[int]
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.left = left
+        await host.fall_asleep()
+        await until(lambda: memory.reclaims > 0 and not host.parts.memory._tasks)
+        assert agent.paused_memory is PausedMemory.RESIDENT
+        tried = memory.reclaims
+        await host.parts.memory.look()
+        assert not host.parts.memory._tasks, "tried again at once"
+        while host.paused_memory() is PausedMemory.RESIDENT:
+            host.clock.advance(minutes=5)
+            await host.parts.memory.look()
+            await until(lambda: not host.parts.memory._tasks)
+        assert memory.reclaims > tried
+        shown = (await host.client.get("/api/containers/ada/events")).json()["events"]
+        moved = [event for event in shown if event["why"] == "memory given back"]
+        assert moved[-1]["memoryAfterBytes"] < 100 * MB
+        assert all(one["memoryAfterBytes"] < one["memoryBeforeBytes"] for one in moved)
+        # The next sleep is not held to the waits of this one.
+        await host.wakes.awake("ada", kind=ActivityKind.HTTP)
+        memory.set(anon=900, swap=0)
+        tried = memory.reclaims
+        await host.fall_asleep()
+        await until(lambda: memory.reclaims > tried)
+
+
+async def test_an_agent_that_ran_for_a_moment_is_reclaimed_whatever_is_in_swap(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+        agent = await host.provision()
+        memory.set(anon=117, swap=800)
+        await host.orders.hibernate("ada", "pause")
+        await until(lambda: host.paused_memory() is PausedMemory.RECLAIMED)
+        assert agent.memory is not None
+        assert agent.memory.anon == 2 * MB
+
+
+async def test_the_metrics_count_the_sleepers_by_where_their_memory_is(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    async with host_with(tmp_path, memory) as host:
+
+        async def sleepers() -> dict[str, float]:
+            text = (await host.client.get("/metrics")).text
+            return {
+                kind: float(text.split(f'ocmt_sleeping_agents{{memory="{kind}"}} ')[1].split()[0])
+                for kind in ("resident", "reclaimed", "unmeasured")
+            }
+
+        await host.provision()
+        await host.provision("ben")  # not visible to the server
+        assert await sleepers() == {"resident": 0, "reclaimed": 0, "unmeasured": 0}
+        memory.held = asyncio.Event()
+        for user in ("ada", "ben"):
+            await host.orders.hibernate(user, "pause")
+        await memory.begun.wait()
+        assert await sleepers() == {"resident": 1, "reclaimed": 0, "unmeasured": 1}
+        memory.held.set()
+        await until(lambda: host.paused_memory() is PausedMemory.RECLAIMED)
+        assert await sleepers() == {"resident": 0, "reclaimed": 1, "unmeasured": 1}
+
+
+async def test_health_says_how_long_sleepers_stay(tmp_path: Path, memory: FakeMemory) -> None:
+    async def shown(host: Host) -> tuple[int | None, int | None]:
+        health = (await host.client.get("/health")).json()["memory"]
+        return health["stopAfterMs"], health["swapReserve"]
+
+    async with host_with(tmp_path, memory) as host:
+        assert await shown(host) == (None, 2 << 30)
+        memory.has_swap = False
+        assert await shown(host) == (14_400_000, None)
+
+
 async def test_a_pause_does_not_wait_for_the_memory_and_a_wake_goes_first(
     tmp_path: Path, memory: FakeMemory
 ) -> None:

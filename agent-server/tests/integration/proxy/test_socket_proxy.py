@@ -81,6 +81,44 @@ async def test_a_caller_without_credentials_gets_ours_rights_and_chats(rig: Rig)
     assert text == "".join(REPLY)
 
 
+async def test_the_end_of_a_long_answer_is_the_user_s_activity_and_a_job_s_is_not(
+    rig: Rig,
+) -> None:
+    async with rig.caller() as tab, rig.caller() as other:
+        rig.double.hold.clear()
+        await tab.send("chat.send", "1", sessionKey="main", message="hi", idempotencyKey="run-1")
+        await tab.until(event="chat")
+        frames_sent = rig.waking.wakes[ActivityKind.WEBSOCKET]
+        rig.double.send("a-job", "due")  # of the agent's own
+        rig.double.hold.set()
+        for caller in (tab, other):
+            ended = set[str]()
+            while ended != {"run-1", "a-job"}:
+                payload = (await caller.until(event="chat"))["payload"]
+                if payload["state"] == "final":
+                    ended.add(payload["runId"])
+        assert rig.waking.turns_ended == {ActivityKind.WEBSOCKET: 1}
+        assert rig.waking.wakes[ActivityKind.WEBSOCKET] == frames_sent
+
+
+async def test_a_turn_that_is_stopped_ends_and_one_whose_gateway_dies_does_not_linger(
+    rig: Rig,
+) -> None:
+    async with rig.caller() as caller:
+        rig.double.hold.clear()
+        await caller.send("chat.send", "1", sessionKey="main", message="hi", idempotencyKey="r1")
+        await caller.until(event="chat")
+        await caller.ask("chat.abort", "2", sessionKey="main")
+        await rig.settled(lambda: rig.waking.turns_ended[ActivityKind.WEBSOCKET] == 1)
+        await caller.send("chat.send", "3", sessionKey="main", message="hi", idempotencyKey="r2")
+        await caller.until(type="res", id="3")
+        rig.double.drop()
+        await caller.until(event="shutdown")
+        rig.double.hold.set()
+        assert "Hello" in await caller.say("again", "r3")
+        await rig.settled(lambda: rig.waking.turns_ended[ActivityKind.WEBSOCKET] == 2)
+
+
 async def test_no_credential_of_ours_or_the_gateway_s_reaches_the_caller_or_the_log(
     rig: Rig, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,12 +1,15 @@
 """An engine that is upgraded, downgraded, or already removing a container."""
 
-from collections.abc import AsyncIterator
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from ocmt_agent.runtime import docker_engine
-from ocmt_agent.runtime.base import RuntimeFailed
+from ocmt_agent.runtime.accounts import Account
+from ocmt_agent.runtime.base import AgentSpec, RuntimeFailed, SecretText
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import Limits
 from ocmt_common.container_names import USER_LABEL
@@ -62,6 +65,62 @@ async def test_an_engine_of_another_version_is_spoken_to_without_a_restart(
         await runtime.stop("ada", grace_s=1)
         # Negotiated once, not for every call.
         assert engine.asked.count("GET /version") == 2
+
+
+def emptied(file: Path) -> None:
+    file.write_text("")
+
+
+def damaged(file: Path) -> None:
+    file.write_text("{{{")
+
+
+def locked(file: Path) -> None:
+    file.chmod(0)
+
+
+def removed(file: Path) -> None:
+    file.unlink()
+
+
+def removed_with_its_folder(file: Path) -> None:
+    shutil.rmtree(file.parent)
+
+
+def a_folder_locked(file: Path) -> None:
+    file.parent.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["config/openclaw.json", "account/passwd", "account/group"])
+@pytest.mark.parametrize(
+    "damage", [emptied, damaged, locked, removed, removed_with_its_folder, a_folder_locked]
+)
+async def test_files_of_ours_that_are_damaged_are_mended_before_a_container_starts_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    damage: Callable[[Path], None],
+) -> None:
+    async def made(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(DockerRuntime, "_is_made", made)
+    monkeypatch.setattr(DockerRuntime, "_image_id", made)
+    monkeypatch.setattr("ocmt_agent.runtime.docker.ensure_network", made)
+    own = Account(os.geteuid(), os.getegid())
+    monkeypatch.setattr(DockerRuntime, "_account", lambda *_: own)
+    spec = AgentSpec("ada", SecretText("g" * 32), SecretText("a" * 32), 1)
+    async with engine_and_runtime(tmp_path, monkeypatch) as (_, runtime):
+        await runtime.create(spec)
+        file = tmp_path / "ada" / name
+        text, inode = file.read_text(), file.stat().st_ino
+        await runtime.create(spec)
+        assert file.stat().st_ino == inode, "it was right, and costs no write"
+        damage(file)
+        await runtime.create(spec)
+        assert file.read_text() == text
+        assert file.stat().st_mode & 0o777 == 0o644
+        assert file.parent.stat().st_mode & 0o777 == 0o755
 
 
 async def test_another_refusal_is_not_mistaken_for_a_version_mismatch(

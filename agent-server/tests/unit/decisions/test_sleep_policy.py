@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from ocmt_agent.decisions.sleep_policy import (
     Action,
     Situation,
     Times,
+    Wishes,
     decide,
     worth_sleeping,
 )
@@ -51,6 +53,21 @@ def situation(
 )
 def test_the_policy_decides(given_situation: Situation, action: Action) -> None:
     assert decide(given_situation, TIMES) is action
+
+
+def test_an_agent_in_swap_is_stopped_by_time_only_where_a_time_was_set() -> None:
+    by_need = replace(TIMES, stop_by_need=True)
+    in_swap = replace(situation(S.PAUSED, in_state=9999 * MINUTE), asleep_in_swap=True)
+    in_ram = replace(in_swap, asleep_in_swap=False)
+    assert decide(in_swap, by_need) is Action.NOTHING
+    assert decide(in_swap, TIMES) is Action.STOP
+    assert decide(in_ram, by_need) is Action.STOP
+    assert decide(replace(in_ram, in_state=239 * MINUTE), by_need) is Action.NOTHING
+    wished = replace(in_swap, wishes=Wishes(stop_after=60 * MINUTE))
+    assert decide(wished, by_need) is Action.STOP
+    assert decide(replace(wished, in_state=59 * MINUTE), by_need) is Action.NOTHING
+    # A job is met all the same.
+    assert decide(replace(in_swap, until_job=MINUTE), by_need) is Action.WAKE
 
 
 @pytest.mark.parametrize("state", [S.PROVISIONING, S.WAKING])

@@ -13,8 +13,25 @@ TEN_S = timedelta(seconds=10)
 
 
 def test_until_enough_wakes_were_measured_the_default_holds() -> None:
+    assert lead(S.STOPPED, []) == COLD_LEAD
     assert lead(S.STOPPED, [9.0] * 4) == COLD_LEAD
+    assert lead(S.STOPPED, [9.0] * 5) < COLD_LEAD
     assert lead(S.PAUSED, []) == THAW_LEAD
+
+
+@pytest.mark.parametrize("boots", [[35.0], [24.9], [41.0, 58.0], [2.0, 35.0, 35.0, 35.0]])
+def test_the_first_boots_of_a_slow_machine_leave_a_margin(boots: list[float]) -> None:
+    assert lead(S.STOPPED, boots) >= timedelta(seconds=max(boots) * 1.5)
+
+
+def test_a_first_boot_counts_until_enough_others_are_known() -> None:
+    times = WakeTimes()
+    times.add(S.PROVISIONING, 58.0)
+    assert times.lead(S.STOPPED) == timedelta(seconds=58 * 1.5 + 2)
+    for _ in range(50):
+        times.add(S.STOPPED, 10.0)
+    times.add(S.PROVISIONING, 300.0)
+    assert times.lead(S.STOPPED) == timedelta(seconds=10 * 1.5 + 2)
 
 
 def test_the_lead_follows_the_slow_wakes_but_not_the_slowest() -> None:

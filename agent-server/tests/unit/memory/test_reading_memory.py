@@ -64,10 +64,11 @@ def test_admission_reads_just_what_it_decides_by(tmp_path: Path) -> None:
         swap_total=2_000_000 * 1024,
         swap_free=1_000_000 * 1024,
         stalled=4.0,
+        swap_disk=1_000_000 * 1024,
     )
     assert host_figures(full_host(tmp_path / "full")) == figures
     unmeasured = tree(tmp_path / "bare", {"proc/meminfo": MEMINFO})
-    assert host_figures(unmeasured) == replace(figures, stalled=None)
+    assert host_figures(unmeasured) == replace(figures, stalled=None, swap_disk=0)
     assert host_figures(tmp_path / "none") is None
 
 

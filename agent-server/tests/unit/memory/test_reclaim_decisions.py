@@ -14,11 +14,13 @@ from ocmt_agent.memory.host import (
 from ocmt_agent.memory.reclaim_decisions import (
     Awake,
     more_to_take,
+    mostly_in_swap,
     paused_memory,
     prefetch_most,
     pressed,
     read_blindly_most,
     reads_are_slow,
+    reclaim_again_after_s,
     worth_reclaiming,
     worth_taking,
     worth_trimming,
@@ -52,6 +54,10 @@ def agent(*, anon: int, swap: int = 0) -> AgentMemory:
         (60 * MB, 100 * MB, PausedMemory.RECLAIMED),
         (500 * MB, 400 * MB, PausedMemory.RESIDENT),  # cut short by a wake, or by a full swap
         (10 * MB, 0, PausedMemory.RESIDENT),  # small, but nothing of it was moved
+        # What is left would be worth another round, however much was moved.
+        (117 * MB, 800 * MB, PausedMemory.RESIDENT),
+        (250 * MB, 900 * MB, PausedMemory.RESIDENT),
+        (97 * MB, 4000 * MB, PausedMemory.RESIDENT),
     ],
 )
 def test_where_a_paused_agent_s_memory_is(anon: int, swap: int, expected: PausedMemory) -> None:
@@ -66,6 +72,22 @@ def test_memory_is_reclaimed_only_if_there_is_swap_for_it() -> None:
     assert not worth_reclaiming(awake, replace(HOST, swaps=full))
     assert not worth_reclaiming(agent(anon=2 * MB, swap=900 * MB), HOST)
     assert not worth_reclaiming(agent(anon=0), HOST)
+
+
+@pytest.mark.parametrize(("anon", "swap"), [(117, 800), (250, 900), (97, 4000), (500, 400)])
+def test_what_is_left_in_ram_is_taken_whatever_is_in_swap_already(anon: int, swap: int) -> None:
+    assert worth_reclaiming(agent(anon=anon * MB, swap=swap * MB), HOST)
+
+
+def test_a_reclaim_that_left_something_is_tried_again_less_and_less_often() -> None:
+    waits = [reclaim_again_after_s(tries) for tries in (1, 2, 3, 8, 10_000)]
+    assert waits == [30.0, 60.0, 120.0, 3600.0, 3600.0]
+
+
+def test_an_agent_sleeps_in_swap_when_a_stop_would_free_hardly_any_ram() -> None:
+    assert mostly_in_swap(agent(anon=117 * MB, swap=800 * MB))
+    assert not mostly_in_swap(agent(anon=500 * MB, swap=400 * MB))
+    assert not mostly_in_swap(agent(anon=10 * MB))
 
 
 def test_a_reclaim_goes_on_while_it_brings_something() -> None:

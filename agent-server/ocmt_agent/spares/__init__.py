@@ -1,0 +1,1 @@
+"""Agents made beforehand for users who are still to come."""
