@@ -56,7 +56,7 @@ _OTHER_ROLE = (
 _OUR_WORDS = {
     "agent-asleep": "Your agent is asleep. Wake it first.",
     "agent-disabled": "The agent is disabled. It can be woken a moment after its user is "
-    "reactivated."
+    "reactivated.",
 }
 _REFUSALS = frozenset(status for status in HTTPStatus if status >= 400)
 

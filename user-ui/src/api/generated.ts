@@ -54,15 +54,29 @@ export type Source = "chat" | "job" | "dreaming" | "heartbeat";
 export type Period = "day" | "month";
 export type Status = "active" | "suspended" | "deleting";
 export type Order = "wake" | "pause" | "stop" | "restart";
-export type ClientFrame = HistoryFrame | SendFrame | StopFrame;
+export type ClientFrame =
+  | HistoryFrame
+  | SendFrame
+  | StopFrame
+  | ForkFrame
+  | ConversationsFrame
+  | ChangeFrame
+  | DeleteFrame
+  | SearchFrame;
 export type ServerFrame =
   | StatusFrame
+  | ConversationsAnswer
+  | ConversationFrame
+  | DeletedFrame
+  | FoundFrame
+  | ApprovalFrame
   | HistoryAnswer
+  | OlderAnswer
   | AcceptedFrame
   | DeltaFrame
   | FinalFrame
   | AbortedFrame
-  | ApprovalFrame
+  | ForkedFrame
   | ErrorFrame;
 
 export interface Management {
@@ -1229,6 +1243,7 @@ export interface AgentServerHealth {
   problems?: string[];
   version?: string;
   memory?: MemoryHealth | null;
+  spares?: SparesHealth | null;
   tls?: TlsHealth | null;
 }
 export interface HibernationCounts {
@@ -1249,6 +1264,8 @@ export interface MemoryHealth {
   zswap: boolean;
   prefetch: boolean;
   psi: boolean;
+  stopAfterMs?: number | null;
+  swapReserve?: number | null;
   host: HostFigures;
   advice?: string[];
 }
@@ -1266,6 +1283,14 @@ export interface HostFigures {
   zswapRam: number;
   pressureSome?: number | null;
   pressureFull?: number | null;
+}
+/**
+ * Agents that are made beforehand for new users.
+ */
+export interface SparesHealth {
+  ready: number;
+  wanted: number;
+  why: string;
 }
 /**
  * An agent server's TLS certificate and tokens, which `ocmt renew` checks.
@@ -1307,16 +1332,46 @@ export interface RefusedWake {
   why: string;
 }
 export interface HistoryFrame {
+  conversation?: string;
   type: "history";
   limit?: number;
+  before?: number | null;
 }
 export interface SendFrame {
+  conversation?: string;
   type: "send";
   id: string;
   text: string;
 }
 export interface StopFrame {
+  conversation?: string;
   type: "stop";
+}
+/**
+ * Begin a conversation with what came before one of the user's messages.
+ */
+export interface ForkFrame {
+  conversation?: string;
+  type: "fork";
+  message: string;
+}
+export interface ConversationsFrame {
+  type: "conversations";
+}
+export interface ChangeFrame {
+  conversation?: string;
+  type: "change";
+  title?: string | null;
+  pinned?: boolean | null;
+  read?: true | null;
+}
+export interface DeleteFrame {
+  conversation?: string;
+  type: "delete";
+}
+export interface SearchFrame {
+  type: "search";
+  query: string;
 }
 /**
  * An `AgentView`.
@@ -1328,9 +1383,61 @@ export interface StatusFrame {
   since: string | null;
   warning: string | null;
 }
+/**
+ * All conversations that exist, or with `more` the latest.
+ */
+export interface ConversationsAnswer {
+  type: "conversations";
+  conversations: WireConversation[];
+  more: boolean;
+}
+export interface WireConversation {
+  id: string;
+  title: string;
+  pinned: boolean;
+  unread: boolean;
+  working: boolean;
+  at: string;
+}
+/**
+ * A conversation that is new or has changed.
+ */
+export interface ConversationFrame {
+  type: "conversation";
+  conversation: WireConversation;
+}
+export interface DeletedFrame {
+  type: "deleted";
+  conversation: string;
+}
+/**
+ * Messages with the searched words. `incomplete`: the agent has not indexed all of them yet.
+ */
+export interface FoundFrame {
+  type: "found";
+  query: string;
+  hits: WireHit[];
+  incomplete: boolean;
+}
+export interface WireHit {
+  conversation: string;
+  title: string;
+  role: "user" | "assistant";
+  snippet: string;
+  at: string;
+}
+/**
+ * A tool call that waits for the user's decision, or its outcome.
+ */
+export interface ApprovalFrame {
+  type: "approval";
+  approval: ApprovalView;
+}
 export interface HistoryAnswer {
   type: "history";
+  conversation?: string;
   messages: WireMessage[];
+  older?: number;
 }
 /**
  * A message. `queued` waits for its turn; `failed` got no answer (`detail` is the reason).
@@ -1352,8 +1459,18 @@ export interface WireFile {
   name: string;
   url: string | null;
 }
+/**
+ * Messages from before those of a history.
+ */
+export interface OlderAnswer {
+  type: "older";
+  conversation?: string;
+  messages: WireMessage[];
+  older?: number;
+}
 export interface AcceptedFrame {
   type: "accepted";
+  conversation?: string;
   id: string;
   runId: string;
 }
@@ -1364,30 +1481,38 @@ export interface AcceptedFrame {
  */
 export interface DeltaFrame {
   type: "delta";
+  conversation?: string;
   runId: string;
   text: string;
   replace?: boolean;
 }
 export interface FinalFrame {
   type: "final";
+  conversation?: string;
   runId: string;
   message: WireMessage;
 }
 export interface AbortedFrame {
   type: "aborted";
+  conversation?: string;
   runId: string;
 }
 /**
- * A tool call that waits for the user's decision, or its outcome.
+ * `fork` has what came before `message`, whose text was `text`.
  */
-export interface ApprovalFrame {
-  type: "approval";
-  approval: ApprovalView;
+export interface ForkedFrame {
+  type: "forked";
+  conversation?: string;
+  message: string;
+  fork: string;
+  text: string;
 }
 export interface ErrorFrame {
   type: "error";
+  conversation?: string;
   id: string | null;
   code: string;
   detail: string;
   retry: boolean;
+  about?: "conversations";
 }
