@@ -39,6 +39,7 @@ export const rowStyles = css`
   }
   p {
     margin: 0 0 1rem;
+    overflow-wrap: anywhere; /* An address in a text is one word. */
   }
   ul {
     margin: 0;
