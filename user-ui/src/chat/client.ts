@@ -65,11 +65,7 @@ export class ChatClient extends EventTarget implements SessionLink {
 
   /** The conversation with this id, opened if necessary. */
   session(id: string): ChatSession {
-    let session = this.sessions.get(id);
-    if (session === undefined) {
-      session = this.open(id);
-    }
-    return session;
+    return this.sessions.get(id) ?? this.open(id);
   }
 
   entry(id: string): WireConversation | undefined {

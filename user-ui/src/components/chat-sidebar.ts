@@ -189,7 +189,7 @@ export class ChatSidebar extends LitElement {
 
   private hits() {
     const found = this.list.found;
-    if (found === null || found.query !== this.query.trim()) {
+    if (found?.query !== this.query.trim()) {
       return html`<p class="hint" role="status">Searching in messages…</p>`;
     }
     return html`<h3>In messages</h3>

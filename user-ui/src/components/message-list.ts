@@ -243,7 +243,7 @@ export class MessageList extends LitElement {
 
   private measure(): void {
     for (const item of this.items()) {
-      this.measured.set(item.dataset["key"] ?? "", item.getBoundingClientRect().height);
+      this.measured.set(item.dataset.key ?? "", item.getBoundingClientRect().height);
     }
   }
 
@@ -253,7 +253,7 @@ export class MessageList extends LitElement {
 
   private keepPlace(): void {
     const { reading } = this;
-    const item = this.items().find(({ dataset }) => dataset["key"] === reading?.key);
+    const item = this.items().find(({ dataset }) => dataset.key === reading?.key);
     if (item !== undefined && reading !== null) {
       const moved = this.topOf(item) - reading.top;
       if (Math.abs(moved) >= 1) {
@@ -275,7 +275,7 @@ export class MessageList extends LitElement {
     this.reading =
       first === undefined
         ? null
-        : { key: first.dataset["key"] ?? "", top: this.topOf(first), scrolled };
+        : { key: first.dataset.key ?? "", top: this.topOf(first), scrolled };
   }
 
   private topOf(item: HTMLElement): number {

@@ -38,6 +38,7 @@ function begin(text: string, pattern: RegExp): number | undefined {
 
 function token(type: string, found: RegExpExecArray | null) {
   if (found === null) return undefined;
-  const tex = found.slice(1).find((part) => part !== undefined);
+  const groups: readonly (string | undefined)[] = found.slice(1);
+  const tex = groups.find((part) => part !== undefined);
   return tex?.trim() ? { type, raw: found[0], tex: tex.trim() } : undefined;
 }

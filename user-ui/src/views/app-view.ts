@@ -139,9 +139,7 @@ export class AppView extends LitElement {
     ></chat-sidebar>`;
     return this.wide
       ? html`<aside aria-label="Conversations and pages">${sidebar}</aside>`
-      : html`<dialog aria-label="Conversations and pages" @click=${this.onBackdrop}>
-          ${sidebar}
-        </dialog>`;
+      : html`<dialog aria-label="Conversations and pages">${sidebar}</dialog>`;
   }
 
   private header() {
@@ -346,12 +344,11 @@ export class AppView extends LitElement {
     this.leave("You are signed out.");
   };
 
-  private readonly onMeChanged = async () => {
-    try {
-      this.me = await this.api.me();
-    } catch {
-      // The change itself succeeded; the next load shows it.
-    }
+  private readonly onMeChanged = () => {
+    this.api.me().then(
+      (me) => (this.me = me),
+      () => undefined, // The change itself succeeded; the next load shows it.
+    );
   };
 
   private readonly onPop = () => this.show();
@@ -365,15 +362,13 @@ export class AppView extends LitElement {
 
   private readonly onWidth = () => (this.wide = this.widths.matches);
 
-  private readonly onBackdrop = (event: MouseEvent) => {
-    if (event.target === this.sheet) this.sheet?.close();
-  };
-
   private readonly onVisibility = () => this.client?.onVisibility();
 
   private readonly onNetwork = () => this.client?.onNetwork();
 
   private readonly onClick = (event: MouseEvent) => {
+    const onBackdrop = event.composedPath()[0] === this.sheet;
+    if (onBackdrop) this.sheet?.close();
     const target = inPageTarget(event);
     if (target === null) return;
     event.preventDefault();

@@ -8,7 +8,13 @@ import { html, type TemplateResult } from "lit";
 import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
 import type { ChatSession } from "../chat/session";
-import { adminIcon, agentIcon, connectionsIcon, settingsIcon, toolsIcon } from "../components/icons";
+import {
+  adminIcon,
+  agentIcon,
+  connectionsIcon,
+  settingsIcon,
+  toolsIcon,
+} from "../components/icons";
 
 /** What a view gets of the page. A view reports changes to `me` as the event `me-changed`. */
 export interface ViewContext {
