@@ -66,7 +66,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         asleep = await _quiet_host()
         per_agent = (before["MemAvailable"] - asleep["MemAvailable"]) / count
         _tell(f"asleep: {_mb(per_agent)} MB of MemAvailable an agent")
-        shims = [await asyncio.to_thread(_shim_bytes, await agents.docker.of(u)) for u in users]
+        shims = [await asyncio.to_thread(_shim_bytes, await agents.docker_id(u)) for u in users]
         where = [(await agents.container(user)).get("pausedMemory") for user in users]
         wakes: dict[str, list[float]] = {}
         woken = await _wake_all(agents, users, wakes)
@@ -125,7 +125,7 @@ async def _make_all(agents: Agents, users: list[str]) -> tuple[list[float], list
         await agents.chat(user)
         await asyncio.sleep(2)
         awake.append(float(before - meminfo()["MemAvailable"]))
-        rss.append(float(await agents.docker.rss(await agents.docker.of(user))))
+        rss.append(float(await agents.docker.rss(await agents.docker_id(user))))
         await _to_sleep(agents, user)
         _tell(f"{number + 1} of {len(users)} asleep")
     return awake, rss
@@ -141,7 +141,7 @@ async def _wake_all(agents: Agents, users: list[str], wakes: dict[str, list[floa
         await asyncio.sleep(_WRITTEN_S)
         _note(wakes, "first wake: first byte", await agents.first_byte(user))
         _note(wakes, "first wake: first token after that", await agents.chat(user))
-        woken.append(float(await agents.docker.rss(await agents.docker.of(user))))
+        woken.append(float(await agents.docker.rss(await agents.docker_id(user))))
         await _to_sleep(agents, user)
     for name, rest in ((_AGAIN, _WRITTEN_S), (f"{_AGAIN}, the disk busy", 0.0)):
         for user in users:
@@ -190,7 +190,7 @@ async def _trim(agents: Agents, users: list[str]) -> dict[str, list[float]]:
 
 async def _held(agents: Agents, users: list[str]) -> list[float]:
     """Each agent's bytes of anonymous memory in RAM, by its container's figures."""
-    return [float(await agents.docker.rss(await agents.docker.of(user))) for user in users]
+    return [float(await agents.docker.rss(await agents.docker_id(user))) for user in users]
 
 
 async def _always_on(port: int, cells: int) -> dict[str, Any]:

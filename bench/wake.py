@@ -72,7 +72,7 @@ async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int)
     Returns where the memory was before the last wake: `reclaimed` or `resident`.
     """
     where = "resident"
-    container = await agents.docker.of(USER)
+    container = await agents.docker_id(USER)
     for _ in range(rounds):
         await _paused(agents)
         where = await agents.settled(USER)
@@ -90,7 +90,7 @@ async def _settled(agents: Agents, figures: dict[str, list[float]], rounds: int)
 
 
 async def _stopped(agents: Agents, figures: dict[str, list[float]], boots: int) -> None:
-    container = await agents.docker.of(USER)
+    container = await agents.docker_id(USER)
     for _ in range(boots):
         await agents.sleep(USER, "stop")
         _note(figures, "stopped: first byte", await agents.first_byte(USER))

@@ -101,6 +101,10 @@ class Agents:
         found: dict[str, Any] = await self._call("GET", f"/api/containers/{user}")
         return found
 
+    async def docker_id(self, user: str) -> str:
+        """Docker's id of the user's container, which must exist."""
+        return await self.docker.of((await self.container(user))["home"])
+
     async def health(self) -> dict[str, Any]:
         found: dict[str, Any] = await self._call("GET", "/health")
         return found
@@ -201,9 +205,9 @@ class Docker:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def of(self, user: str) -> str:
-        """The id of a user's container, which must exist."""
-        filters = json.dumps({"label": [f"{USER_LABEL}={user}"]})
+    async def of(self, home: str) -> str:
+        """The id of the container of the agent with this home, which must exist."""
+        filters = json.dumps({"label": [f"{USER_LABEL}={home}"]})
         found = await self._call("GET", "/containers/json", params={"all": "1", "filters": filters})
         return str(found[0]["Id"])
 
@@ -309,8 +313,9 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
             "RELAY_PORT": str(port + 1),
             "MANAGEMENT_URL": f"http://127.0.0.1:{port + 2}",
             "RUNTIME": "docker",
-            # Agents do not fall asleep during a measurement.
+            # Agents do not fall asleep during a measurement, and no spare boots beside it.
             "PAUSE_AFTER_MS": str(24 * 3600 * 1000),
+            "SPARE_AGENTS": "0",
             **settings,
         }
         child = _start(environment, Path(folder, "log"))

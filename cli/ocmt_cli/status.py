@@ -94,18 +94,29 @@ def _agents(data: DataFolder, record: Record) -> list[dict[str, Any]]:
     )
     if answer.status != 200:
         return []
-    memory = memory_by_user(data.root) if record.runtime == "process" else {}
-    return [{**agent, "memoryBytes": memory.get(agent["userId"])} for agent in answer.body]
+    memory = memory_by_home(data.root) if record.runtime == "process" else {}
+    return with_memory(answer.body, memory)
 
 
-def memory_by_user(data: Path) -> dict[str, int]:
-    """User id → resident bytes of the gateway and its descendants (the process runtime only)."""
+def with_memory(agents: list[dict[str, Any]], memory: dict[str, int]) -> list[dict[str, Any]]:
+    """The agents with `memoryBytes` from `memory_by_home`; an older server does not say `home`."""
+    return [
+        {**agent, "memoryBytes": memory.get(agent.get("home") or agent["userId"])}
+        for agent in agents
+    ]
+
+
+def memory_by_home(data: Path) -> dict[str, int]:
+    """Agent's folder → resident bytes of the gateway and its descendants (process runtime only).
+
+    The folder has the user's id, or the agent's home if it was made beforehand.
+    """
     found: dict[str, int] = {}
     for process in processes.find(lambda env: is_gateway(env, data)):
         # The process may have ended, since gateways start short programs all the time.
         if state := processes.environment(process.pid).get("OPENCLAW_STATE_DIR"):
-            user = Path(state).parent.name
-            found[user] = found.get(user, 0) + (processes.resident_bytes(process.pid) or 0)
+            home = Path(state).parent.name
+            found[home] = found.get(home, 0) + (processes.resident_bytes(process.pid) or 0)
         process.close()
     return found
 

@@ -150,6 +150,9 @@ class Container(Wire):
     """A warning to its user, with the remedy, such as that its disk is nearly full."""
     model: AgentModel | None = None
     """What its configuration says of its model; `None` if the agent server is an older one."""
+    home: str | None = None
+    """The name of its folder, and its container's label; `None` if the agent server is an older
+    one. Another name than the user id if the agent was made beforehand."""
 
 
 class Actor(StrEnum):

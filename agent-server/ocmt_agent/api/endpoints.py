@@ -53,6 +53,7 @@ def _container(parts: Parts, agent: Agent) -> Container:
     now = parts.clock.now()
     container = agent.container(now=now)
     container.because = because(agent, now=now)
+    container.home = parts.runtime.home(agent.user_id).name
     planned = parts.hibernation.schedule.next_wake(agent)
     container.next_wake_at = planned[0] if planned else None
     return container

@@ -18,7 +18,7 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.orphans import end_orphans
 from ocmt_cli.ports import holder, is_free, require_free
 from ocmt_cli.processes import Process
-from ocmt_cli.status import memory_by_user
+from ocmt_cli.status import memory_by_home
 from ocmt_cli.up.run_state import Record, read_record, try_run_lock, write_record
 from ocmt_cli.up.servers import OWNER
 from ocmt_common.process_identity import start_ticks
@@ -70,12 +70,12 @@ def start(started: list[Started], code: str = WAITS, *arguments: str, **env: str
     return started[-1]
 
 
-def test_memory_is_summed_for_each_user_of_this_folder_alone(
+def test_memory_is_summed_for_each_agent_of_this_folder_alone(
     started: list[Started], tmp_path: Path
 ) -> None:
     for folder, user in (("ours", "ada"), ("ours", "ada"), ("ours", "bob"), ("theirs", "eve")):
         start(started, OPENCLAW_STATE_DIR=str(tmp_path / folder / "agent/agents" / user / "state"))
-    held = memory_by_user(tmp_path / "ours")
+    held = memory_by_home(tmp_path / "ours")
     assert held.keys() == {"ada", "bob"}
     assert held["ada"] > held["bob"] > 1_000_000
 
@@ -93,7 +93,7 @@ def test_memory_of_a_program_that_ends_while_it_is_read_is_left_out(
         return found
 
     monkeypatch.setattr(processes, "find", found_just_before_its_end)
-    assert memory_by_user(tmp_path) == {}
+    assert memory_by_home(tmp_path) == {}
 
 
 def test_leftovers_of_this_folder_are_ended_and_nothing_else(

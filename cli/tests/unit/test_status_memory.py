@@ -1,4 +1,4 @@
-from ocmt_cli.status import agent_disk, agent_memory, host_memory
+from ocmt_cli.status import agent_disk, agent_memory, host_memory, with_memory
 
 HOST = {
     "total": 8e9,
@@ -26,6 +26,17 @@ def test_an_agents_memory_is_what_the_server_measured() -> None:
     assert agent_memory({"memory": memory}).endswith("in swap, 280 MB of RAM compressed")
     memory["swap"] = 0
     assert agent_memory({"memory": memory}) == ", 40 MB of RAM"
+
+
+def test_processes_are_found_by_the_agents_home() -> None:
+    memory = {"ada": 1, "agent.0123456789abcdef": 2, "old": 3, "agent.ffffffffffffffff": 4}
+    agents: list[dict[str, object]] = [
+        {"userId": "ada", "home": "ada"},
+        {"userId": "bea", "home": "agent.0123456789abcdef"},
+        {"userId": "old"},  # of a server that does not say it
+        {"userId": "asleep", "home": "asleep"},
+    ]
+    assert [agent["memoryBytes"] for agent in with_memory(agents, memory)] == [1, 2, 3, None]
 
 
 def test_figures_that_were_not_measured_are_not_shown() -> None:

@@ -1,4 +1,4 @@
-"""Serves an ASGI application on loopback with uvicorn and the agent server's socket options."""
+"""Serves an ASGI application with uvicorn and the agent server's socket options."""
 
 import asyncio
 import socket
@@ -18,13 +18,14 @@ MAX_FRAME_BYTES = 65536
 async def serving(
     app: ASGIApp,
     *,
+    host: str = "127.0.0.1",
     ping_interval_s: float | None = None,
     http: type[asyncio.Protocol] = BoundedHttp,
 ) -> AsyncIterator[Endpoint]:
     options = socket_options(max_frame_bytes=MAX_FRAME_BYTES)
     if ping_interval_s is not None:
         options["ws_ping_interval"] = ping_interval_s
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((host, 0))
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -38,7 +39,7 @@ async def serving(
     # The socket is already listening, so early requests wait.
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield Endpoint("127.0.0.1", listener.getsockname()[1])
+        yield Endpoint(host, listener.getsockname()[1])
     finally:
         server.should_exit = True
         await task

@@ -1,7 +1,8 @@
 """A real OpenClaw, made beforehand, claimed and scanned: nothing of before the claim is left.
 
-Files (names and contents), every column of every SQLite database, the environment of every process
-and its sockets are searched for the texts of the warm-up and for other users' names and tokens.
+With the process runtime. Files (names and contents) and every value of every SQLite database are
+searched for the warm-up's text and the user's agent token, and the environment of every process for
+that token. Sockets and a second user's names are not searched.
 """
 
 import contextlib

@@ -53,11 +53,15 @@ async def test_a_new_user_gets_one_without_a_boot_and_it_is_theirs(tmp_path: Pat
         assert (ada, ada.spare, ada.agent_token) == (spare, False, AGENT_TOKEN)
         shown = answer.json()
         assert (shown["userId"], shown["hibernationState"]) == ("ada", "running")
+        assert shown["home"] == home
         assert (shown["idleMinutes"], shown["lastActivityKind"]) == (0, "provision")
         assert await events(host) == [
             ("waking", "provision of an agent made beforehand"),
             ("running", "provision of an agent made beforehand"),
         ]
+        await host.provision("bea", token=f"{AGENT_TOKEN}-bea")  # without a spare
+        listed = (await host.client.get("/api/containers")).json()
+        assert {one["userId"]: one["home"] for one in listed} == {"ada": home, "bea": "bea"}
         await chat(host, "ada")
         # Its container has a token of its own, which the relay replaces by the user's.
         registry = host.parts.registry

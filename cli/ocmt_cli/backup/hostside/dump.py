@@ -29,8 +29,8 @@ from ocmt_cli.backup.hostside.no_follow import (
 )
 from ocmt_cli.backup.hostside.walk import Entry, Level, walk
 
-AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-"""A user's id (`ocmt_common.user_ids`), which is also the name of the agent's folder."""
+AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}|agent\.[0-9a-f]{16}")
+"""The name of an agent's folder: a user's id, or its home (`ocmt_common.user_ids`)."""
 RUNTIME = ".runtime"
 """The file beside the agents' folders that names their runtime."""
 _COMPRESSION = 6

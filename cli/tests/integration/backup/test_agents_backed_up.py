@@ -40,6 +40,24 @@ def _there_and_back(agents: Any) -> None:
     assert agents.restore() == []
 
 
+def test_every_agents_folder_is_stored_and_restored_and_no_other(agents: Any) -> None:
+    uuid = "0b9c5b1e-7f0a-4c8e-9d55-6b7f0c1d2e3f"
+    # The last two were made before they had a user.
+    homes = ["ada", uuid, "agent", "agent-1", "agent.0123456789abcdef", "agent.ffffffffffffffff"]
+    others = [".state-copies", "agent.", "agent.0123", "agent.0123456789abcdeF", "Ada", "a.b"]
+    for name in (*homes, *others):
+        (agents.state(name) / "said").write_text(f"by {name}")
+    assert agents.back_up() == []
+    assert sorted(Path(part.file).name for part in agents.parts) == sorted(
+        f"{home}.tar.gz" for home in homes
+    )
+    _there_and_back(agents)
+    assert sorted(one.name for one in agents.place.iterdir()) == sorted(homes)
+    assert {(agents.state(home) / "said").read_text() for home in homes} == {
+        f"by {home}" for home in homes
+    }
+
+
 # Size, and where there is data in it.
 SPARSE = {
     "8 TB of nothing": (8 * TB, []),
