@@ -1,4 +1,4 @@
-"""One running system per runtime for the whole session, and a browser to use it.
+"""One running system per runtime for each worker's session, and a browser to use it.
 
 Most tests do not depend on the runtime and run once, with plain processes. A test that depends on
 it asks for both: `parametrize("stack", [...], indirect=True)`.
