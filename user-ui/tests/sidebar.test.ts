@@ -23,12 +23,16 @@ function entry(id: string, title: string, working: boolean): WireConversation {
 async function rows(): Promise<string[]> {
   await sidebar.updateComplete;
   const found = sidebar.shadowRoot?.querySelectorAll("nav.list li.row") ?? [];
-  return [...found].map((row) => (row.textContent ?? "").replace(/\s+/g, " ").trim());
+  return [...found].map((row) => row.textContent.replace(/\s+/g, " ").trim());
 }
 
 beforeEach(() => {
   world = new FakeWorld();
-  client = new ChatClient("ws://server/api/chat", world, new DraftStorage("u1", new MemoryStorage()));
+  client = new ChatClient(
+    "ws://server/api/chat",
+    world,
+    new DraftStorage("u1", new MemoryStorage()),
+  );
   client.start();
   world.wire.open();
   world.wire.say({ type: "status", state: "running", detail: null, since: "t", warning: null });
@@ -52,10 +56,7 @@ describe("the sidebar", () => {
     expect(await rows()).toEqual(["Trip working", "Taxes"]);
     client.delete(TRIP);
     client.delete(TAXES);
-    expect(await rows()).toEqual([
-      "Trip Stopping your agent, then deleting…",
-      "Taxes Deleting…",
-    ]);
+    expect(await rows()).toEqual(["Trip Stopping your agent, then deleting…", "Taxes Deleting…"]);
     expect(sidebar.shadowRoot?.querySelector("li a")).toBeNull();
     world.wire.say({ type: "deleted", conversation: TRIP });
     expect(await rows()).toEqual(["Taxes Deleting…"]);

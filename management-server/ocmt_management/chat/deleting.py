@@ -1,9 +1,9 @@
 """Deletes the session of a conversation, in which the agent may be working.
 
-Facts from OpenClaw 2026.9.6: the chat may only delete archived sessions. Archiving and deleting stop
-what works in a session, also what `chat.abort` does not, and wait at most 15 s for it. A run that
-ends writes to its session once more: a deletion meanwhile is refused since the session changed,
-which is not marked as retryable.
+Facts from OpenClaw 2026.9.6: the chat may only delete archived sessions. Archiving and deleting
+stop what works in a session, also what `chat.abort` does not, and wait at most 15 s for it. A run
+that ends writes to its session once more: a deletion meanwhile is refused since the session
+changed, which is not marked as retryable.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ async def _stop(ask: Ask, key: str) -> None:
     if not (await _row(ask, key)).get("hasActiveRun"):
         return
     await ask("chat.abort", sessionKey=key)
-    while (await _row(ask, key)).get("hasActiveRun"):
+    while (await _row(ask, key)).get("hasActiveRun"):  # noqa: ASYNC110 (only the list has events)
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
@@ -70,6 +70,6 @@ def _still_working() -> Problem:
     return Problem(
         409,
         "still-working",
-        "Your agent does not stop working in this conversation, so it was not deleted. Wait until it "
-        "is done, then delete it again.",
+        "Your agent does not stop working in this conversation, so it was not deleted. Wait until "
+        "it is done, then delete it again.",
     )
