@@ -180,7 +180,7 @@ async def test_a_browser_at_an_unknown_address_gets_the_page_which_says_so(
         assert answer.json()["detail"] == "There is nothing at this address."
 
 
-@pytest.mark.parametrize("path", ["/api/nowhere", "/assets/nowhere.js", "/health/x", "/mcp/x"])
+@pytest.mark.parametrize("path", ["/api/nowhere", "/assets/nowhere.js", "/health/x", "/metrics/x"])
 async def test_the_servers_own_addresses_never_give_the_page(
     new_browser: NewBrowser, path: str
 ) -> None:
