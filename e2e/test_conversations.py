@@ -1,18 +1,12 @@
 """Several conversations with one agent, on a laptop and a phone, with the real OpenClaw."""
 
-import json
 import re
-import uuid
-from typing import Any
 
 from ocmt_testing.system.chat import ChatPage, choose_model
 from ocmt_testing.system.looks import barriers, overflow
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Locator, Page, expect
-from websockets.sync.client import ClientConnection, connect
 
-WORK = (["run: sleep 60"], ["recite: la"], ["run: sleep 60", "say: after that"])
-"""What an agent works on in a conversation: a tool call, an answer, and a message behind it."""
 ADDRESS = re.compile(r"/c/[0-9a-f-]{36}$")
 
 
@@ -130,40 +124,3 @@ def phone(chat: ChatPage, browser: Browser) -> None:
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
         assert overflow(page) == 0
-
-
-def test_a_conversation_is_deleted_whatever_its_agent_does(stack: Stack, browser: Browser) -> None:
-    with ChatPage(browser) as chat:
-        chat.sign_in(stack.link("admin@localhost"))
-        choose_model(chat, provider="openai", model="any", key="sk-0123456789")
-        chat.wait_for_pill("awake")
-        cookies = "; ".join(f"{one['name']}={one['value']}" for one in chat.context.cookies())
-    headers = {"cookie": cookies, "origin": stack.url}
-    url = f"ws{stack.url.removeprefix('http')}/api/chat"
-    with connect(url, additional_headers=headers, proxy=None) as socket:
-        tell(socket, type="conversations")
-        before = hear(socket, "conversations")["conversations"]
-        for texts in WORK:
-            conversation = str(uuid.uuid4())
-            for text in texts:
-                message = {"id": str(uuid.uuid4()), "text": text, "conversation": conversation}
-                tell(socket, type="send", **message)
-                hear(socket, "accepted", id=message["id"])
-            tell(socket, type="delete", conversation=conversation)
-            hear(socket, "deleted", conversation=conversation)
-        tell(socket, type="conversations")
-        after = hear(socket, "conversations")["conversations"]
-        assert {one["id"] for one in after} == {one["id"] for one in before}
-
-
-def tell(socket: ClientConnection, **frame: Any) -> None:
-    socket.send(json.dumps(frame))
-
-
-def hear(socket: ClientConnection, kind: str, **fields: Any) -> dict[str, Any]:
-    """Wait for a frame of this type with these fields. No request may fail meanwhile."""
-    while True:
-        frame: dict[str, Any] = json.loads(socket.recv(timeout=60))
-        assert "about" not in frame, frame
-        if frame["type"] == kind and fields.items() <= frame.items():
-            return frame
