@@ -30,6 +30,8 @@ OPEN = {
     ("GET", "/agent"),
     ("GET", "/admin"),
     ("GET", "/connections"),
+    ("GET", "/c/{conversation}"),
+    ("GET", "/{path}"),
     ("GET", "/api/connections/callback"),
     ("GET", "/api/connections/client-metadata.json"),
     ("GET", "/assets/{name}"),

@@ -238,6 +238,7 @@ async def test_a_users_policy_is_stored_and_returned(tmp_path: Path) -> None:
             "to": "17:30",
         },
         "maxAwakeMs": None,
+        "heartbeatMinutes": 30,
     }
     async with open_host(tmp_path) as host:
         await host.provision()

@@ -81,12 +81,15 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("provider", name=op.f("pk_oauth_clients")),
     )
-    # Alembic adds a foreign key to a table of SQLite only by copying the table.
-    op.execute(
-        "ALTER TABLE tool_accounts ADD COLUMN connection_id VARCHAR(36) "
-        "CONSTRAINT fk_tool_accounts_connection_id_connections "
-        "REFERENCES connections (id) ON DELETE SET NULL"
-    )
+    with op.batch_alter_table("tool_accounts") as table:
+        table.add_column(sa.Column("connection_id", sa.String(length=36), nullable=True))
+        table.create_foreign_key(
+            op.f("fk_tool_accounts_connection_id_connections"),
+            "connections",
+            ["connection_id"],
+            ["id"],
+            ondelete="SET NULL",
+        )
     op.create_index(op.f("ix_tool_accounts_connection_id"), "tool_accounts", ["connection_id"])
 
 

@@ -293,5 +293,5 @@ async def test_the_built_in_tools_tell_what_is_connected_and_what_became_of_a_ca
         assert (await use("decision_result", **wrong))[1]
     assert (await use("link_for_person", to="http://evil"))[1]
     definitions = json.loads(b"[" + ada.app.state.tools.built_in.definitions + b"]")
-    assert len(definitions) == 3
+    assert len(definitions) == 5
     assert all(len(one["name"]) <= 58 for one in definitions)

@@ -176,6 +176,8 @@ async def test_the_built_in_tools_are_listed_and_served(ada: ToolUser, real: Rea
         "ocmt_list_tool_servers",
         "ocmt_link_for_person",
         "ocmt_decision_result",
+        "ocmt_list_connections",
+        "ocmt_api",
     ]
     assert "Notes: connected, 2 tools." in text_of(await ada.call("ocmt_list_tool_servers"))
     assert (await ada.call("ocmt_decision_result", {"number": 1}))["isError"]
