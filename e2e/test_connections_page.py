@@ -110,7 +110,7 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
         assert (barriers(page), wider_than_their_place(page)) == ([], [])
 
         notes.get_by_role("button", name="Disconnect").click()
-        notes.get_by_role("button", name="Really disconnect").click()
+        notes.get_by_role("button", name="Disconnect?").click()
         expect(page.get_by_text("its access has ended there, too")).to_be_visible()
         expect(notes).to_have_count(0)
         assert chat.complaints == []

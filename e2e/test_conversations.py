@@ -21,6 +21,12 @@ def acting(page: Page, title: str) -> Locator:
     return row
 
 
+def delete(page: Page, title: str) -> None:
+    row = acting(page, title)
+    row.get_by_role("button", name="Delete").click()
+    row.get_by_role("button", name="Delete?").click()
+
+
 def test_conversations_run_side_by_side_and_are_named_found_and_deleted(
     stack: Stack, browser: Browser
 ) -> None:
@@ -78,12 +84,22 @@ def test_conversations_run_side_by_side_and_are_named_found_and_deleted(
             other.context.add_cookies(chat.context.cookies())  # type: ignore[arg-type]
             other.page.goto(page.url)
             expect(other.answers.filter(has_text="arrivederci")).to_have_count(1)
-            row = acting(page, "Trip to Rome")
-            row.get_by_role("button", name="Delete").click()
-            row.get_by_role("button", name="Really delete").click()
+            delete(page, "Trip to Rome")
             for one in (page, other.page):
                 expect(one).to_have_url(f"{stack.url}/")
                 expect(conversations(one)).to_have_count(2)
+        page.reload()
+        expect(conversations(page)).to_have_count(2)
+
+        # Also while the agent works in it.
+        page.get_by_role("button", name="New conversation").click()
+        expect(page).to_have_url(ADDRESS)
+        chat.send("run: sleep 60; echo awake")
+        working = conversations(page).filter(has_text="run: sleep 60")
+        expect(working.get_by_text("working", exact=True)).to_be_attached(timeout=60_000)
+        delete(page, "run: sleep 60")
+        expect(page).to_have_url(f"{stack.url}/", timeout=60_000)
+        expect(conversations(page)).to_have_count(2)
         page.reload()
         expect(conversations(page)).to_have_count(2)
         assert chat.complaints == []

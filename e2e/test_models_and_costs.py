@@ -181,7 +181,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         # Once it is not shared any more, the chat says so, and another model answers.
         money.settings()
         shared.get_by_role("button", name="Stop sharing").click()
-        shared.get_by_role("button", name="Really stop sharing").click()
+        shared.get_by_role("button", name="Stop sharing?").click()
         expect(shared.get_by_text("is not shared any more")).to_be_visible()
         page.goto(paid.url)
         money.is_refused("no admin provides it to you now")

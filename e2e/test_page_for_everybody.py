@@ -164,6 +164,13 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     expect(page.get_by_role("article", name="Your agent")).to_contain_text("Half an")
     look("while it answers", page)
+    for nowhere in ("/nowhere", "/c/trip", "/settings/more"):
+        page.goto(f"{stack.url}{nowhere}")
+        expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()
+        expect(page).to_have_title("Not found · OCMT")
+    look("an unknown address", page)
+    page.get_by_role("link", name="Go to the chat").click()
+    expect(page.get_by_role("heading", name="This is your own agent")).to_be_visible()
     go_to(page, "Settings")
     page.get_by_role("radio", name="OpenAI").check()
     expect(page.get_by_role("heading", name="Delete your account")).to_be_visible()

@@ -13,6 +13,8 @@ interface Key {
   code: number;
   isComposing?: boolean;
   shiftKey?: boolean;
+  ctrlKey?: boolean;
+  metaKey?: boolean;
 }
 
 async function press({ code, ...init }: Key): Promise<boolean> {
@@ -41,11 +43,13 @@ beforeEach(async () => {
 });
 
 afterEach(() => {
+  device.phone = false;
   composer.remove();
 });
 
-// A laptop: jsdom has no media queries.
-vi.stubGlobal("matchMedia", () => ({ matches: false }));
+/** What is written with: jsdom has no media queries. */
+const device = { phone: false };
+vi.stubGlobal("matchMedia", () => ({ matches: device.phone }));
 
 describe("the composer", () => {
   it("sends with Enter", async () => {
@@ -62,6 +66,36 @@ describe("the composer", () => {
   ])("keeps a message that is not finished: %s", async (_, init) => {
     expect(await press(init)).toBe(false);
     expect(written).toEqual([]);
+  });
+
+  it.each<[string, Key]>([
+    ["Return", { key: "Enter", code: 13 }],
+    ["Shift and Return", { key: "Enter", code: 13, shiftKey: true }],
+    ["the end of a composition", { key: "Enter", code: 229, isComposing: true }],
+  ])("begins a line on a phone with %s", async (_, init) => {
+    device.phone = true;
+    expect(await press(init)).toBe(false);
+    expect(written).toEqual([]);
+  });
+
+  it.each<[string, Key]>([
+    ["Control", { key: "Enter", code: 13, ctrlKey: true }],
+    ["Command", { key: "Enter", code: 13, metaKey: true }],
+  ])("sends on a phone with a keyboard's %s and Return", async (_, init) => {
+    device.phone = true;
+    expect(await press(init)).toBe(true);
+    expect(written).toEqual(["日本語"]);
+  });
+
+  it.each([
+    [false, "send"],
+    [true, "enter"],
+  ])("labels the Return key of a phone's keyboard: phone %s", async (phone, hint) => {
+    device.phone = phone;
+    composer.requestUpdate();
+    await composer.updateComplete;
+    const field = composer.shadowRoot?.querySelector("textarea");
+    expect(field?.getAttribute("enterkeyhint")).toBe(hint);
   });
 
   it("writes in the direction of its own first letters", () => {

@@ -191,6 +191,29 @@ describe("the list", () => {
     expect(client.list.problem).toContain("No connection");
   });
 
+  it("says that a conversation is being deleted, until it is or cannot be", () => {
+    open();
+    listed(entry(TRIP, { working: true }), entry(TAXES));
+    client.delete(TRIP);
+    client.delete(TAXES);
+    expect(client.list.deleting).toEqual([TRIP, TAXES]);
+    world.wire.say({
+      type: "error",
+      id: null,
+      code: "still-working",
+      detail: "Your agent does not stop.",
+      retry: false,
+      about: "conversations",
+      conversation: TRIP,
+    });
+    expect(client.list).toMatchObject({ deleting: [TAXES], problem: "Your agent does not stop." });
+    world.wire.say({ type: "deleted", conversation: TAXES });
+    expect(client.list.deleting).toEqual([]);
+    client.delete(TRIP);
+    world.wire.break();
+    expect(client.list.deleting).toEqual([]);
+  });
+
   it("drops a deleted conversation with its draft, wherever it was deleted", () => {
     open();
     listed(entry(TRIP));

@@ -18,6 +18,7 @@ from ocmt_management.agents.service import (
 )
 from ocmt_management.chat import frames, session_rows
 from ocmt_management.chat.conversation import ASLEEP_OR_GONE, NAME_TAKEN, Conversation
+from ocmt_management.chat.deleting import delete_session
 from ocmt_management.chat.frames import (
     ChangeFrame,
     ConversationsFrame,
@@ -86,14 +87,16 @@ class Conversations:
                 await self._search(frame)
         except Problem as problem:
             retry = problem.status >= 500
-            error = frames.list_error(code=problem.code, detail=problem.detail, retry=retry)
-            self._to_page(error)
+            self._refuse(frame, code=problem.code, detail=problem.detail, retry=retry)
         except GatewayError as error:
-            self._to_page(
-                frames.list_error(
-                    code="agent-refused", detail=_explained(str(error)), retry=error.retryable
-                )
-            )
+            detail = _explained(str(error))
+            self._refuse(frame, code="agent-refused", detail=detail, retry=error.retryable)
+
+    def _refuse(self, frame: FromPage, **error: Any) -> None:
+        answer = frames.list_error(**error)
+        if isinstance(frame, ChangeFrame | DeleteFrame) and frame.conversation != MAIN:
+            answer["conversation"] = frame.conversation
+        self._to_page(answer)
 
     def agent_changed(self, state: AgentState, *, before: AgentState | None) -> None:
         """Handle a change of the agent's state; `before` is `None` for the first known state."""
@@ -163,17 +166,9 @@ class Conversations:
             self._to_page(frames.conversation(changed))
 
     async def _delete(self, conversation_id: str) -> None:
-        """Delete a session: OpenClaw lets the chat delete archived ones only."""
         if conversation_id == MAIN:
             raise Problem(409, "main-conversation", "The main conversation cannot be deleted.")
-        key = key_of(conversation_id)
-        row = await self._row(conversation_id)
-        if row:
-            if not row.get("archived"):
-                await self._link.ask(
-                    "sessions.patch", key=key, archived=True, expectedSessionId=row.get("sessionId")
-                )
-            await self._link.ask("sessions.delete", key=key, archivedOnly=True)
+        await delete_session(self._link.ask, key_of(conversation_id))
         self._deleted(conversation_id)
 
     async def _search(self, frame: SearchFrame) -> None:

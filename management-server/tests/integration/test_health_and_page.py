@@ -162,6 +162,33 @@ async def test_no_path_leads_out_of_the_page(new_browser: NewBrowser, path: str)
     assert "private" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/settings/more", "/c", "/c/one/two", "/apis", "/a/b/c?d=e", "/%C3%BC"]
+)
+async def test_a_browser_at_an_unknown_address_gets_the_page_which_says_so(
+    new_browser: NewBrowser, path: str
+) -> None:
+    browser = new_browser()
+    answer = await browser.get(path, headers={"accept": "text/html,*/*;q=0.8"})
+    assert answer.status_code == 404
+    assert answer.text == "<!doctype html><title>OCMT</title>"
+    assert answer.headers["cache-control"] == "no-cache"
+
+    for accepts in ("*/*", "application/json"):
+        answer = await browser.get(path, headers={"accept": accepts})
+        assert answer.status_code == 404
+        assert answer.json()["detail"] == "There is nothing at this address."
+
+
+@pytest.mark.parametrize("path", ["/api/nowhere", "/assets/nowhere.js", "/health/x", "/metrics/x"])
+async def test_the_servers_own_addresses_never_give_the_page(
+    new_browser: NewBrowser, path: str
+) -> None:
+    answer = await new_browser().get(path, headers={"accept": "text/html"})
+    assert answer.status_code == 404
+    assert "<!doctype" not in answer.text
+
+
 async def test_a_page_that_is_gone_is_explained_and_back_when_it_is_built(
     new_browser: NewBrowser, ui_dir: Path
 ) -> None:

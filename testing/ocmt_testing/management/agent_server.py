@@ -52,6 +52,9 @@ class FakeGateway:
         self.files: dict[str, tuple[str, bytes]] = {}
         """Id → type and bytes of the files that the agent sent in the main session."""
         self.runs: dict[str, str] = {}
+        self.stops: asyncio.Event | None = None
+        """If set, stopped runs end when it is."""
+        self._stopping: asyncio.Task[None] | None = None
         self.sockets: list[WebSocket] = []
         self.subscribed: dict[WebSocket, set[str]] = defaultdict(set)
         """The keys of the sessions whose messages each socket gets; `list` for the list."""
@@ -181,6 +184,17 @@ class FakeGateway:
             "__openclaw": {"id": f"row-{sum(map(len, self.transcripts.values()))}", "runId": run_id}
         }
 
+    def _works(self, key: str) -> bool:
+        return any(self._key(run_id) == key for run_id in self.runs)
+
+    async def _abort(self, key: str) -> None:
+        self._end_waiting("cancelled")
+        if self.stops is not None:
+            await self.stops.wait()
+        for run_id in [one for one in self.runs if self._key(one) == key]:
+            del self.runs[run_id]
+            await self._chat(run_id, state="aborted")
+
     def _end_waiting(self, state: str) -> None:
         for item in self.pending:
             if item["state"] == "queued":
@@ -225,11 +239,9 @@ class FakeGateway:
                 answer = self._message(params)
             case "chat.abort":
                 answer = {"ok": True}
-                key = _canonical(params["sessionKey"])
-                self._end_waiting("cancelled")
-                for run_id in [one for one in self.runs if self._key(one) == key]:
-                    del self.runs[run_id]
-                    await self._chat(run_id, state="aborted")
+                self._stopping = asyncio.create_task(self._abort(_canonical(params["sessionKey"])))
+                if self.stops is None:
+                    await self._stopping
             case "chat.send":
                 answer = {"runId": params["idempotencyKey"], "status": await self._send(params)}
             case _:
@@ -245,7 +257,9 @@ class FakeGateway:
                 self.subscribed[socket].add("list")
                 answer = {"subscribed": True, "list": {"sessions": list(self.sessions.values())}}
             case "sessions.describe":
-                answer = {"session": self.sessions.get(_canonical(params["key"]))}
+                key = _canonical(params["key"])
+                row = self.sessions.get(key)
+                answer = {"session": row and {"hasActiveRun": self._works(key)} | row}
             case "sessions.patch":
                 changes = {name: value for name, value in params.items() if name in _CHANGES}
                 await self.change(_canonical(params["key"]), method, **changes)
@@ -253,6 +267,7 @@ class FakeGateway:
             case "sessions.delete":
                 assert params["archivedOnly"]
                 assert self.sessions[params["key"]]["archived"]
+                assert not self._works(params["key"])
                 await self.change(params["key"], "delete")
                 answer = {"ok": True, "deleted": True}
             case "sessions.fork":

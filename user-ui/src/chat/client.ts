@@ -112,6 +112,7 @@ export class ChatClient extends EventTarget implements SessionLink {
     this.listed({ problem: "" });
     if (this.entry(id) === undefined) this.forget(id);
     else if (!this.send({ type: "delete", conversation: id })) this.unsent();
+    else this.listed({ deleting: [...this.current.deleting, id] });
   }
 
   search(query: string): void {
@@ -157,6 +158,7 @@ export class ChatClient extends EventTarget implements SessionLink {
       this.listAsked = false;
       this.listStale = true;
       this.approvals.clear();
+      this.listed({ deleting: [] });
     }
     for (const session of this.sessions.values()) session.onConnection(connection);
   }

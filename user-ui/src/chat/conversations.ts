@@ -12,6 +12,8 @@ export interface ConversationList {
   /** Why the last change failed; empty otherwise. */
   readonly problem: string;
   readonly found: FoundFrame | null;
+  /** Ids of those that are being deleted. The agent may have to be stopped first. */
+  readonly deleting: readonly string[];
 }
 
 export const EMPTY_LIST: ConversationList = {
@@ -20,6 +22,7 @@ export const EMPTY_LIST: ConversationList = {
   more: false,
   problem: "",
   found: null,
+  deleting: [],
 };
 
 export function onListFrame(list: ConversationList, frame: ServerFrame): ConversationList {
@@ -32,12 +35,18 @@ export function onListFrame(list: ConversationList, frame: ServerFrame): Convers
       return {
         ...list,
         entries: list.entries.filter(({ id }) => id !== frame.conversation),
+        deleting: list.deleting.filter((id) => id !== frame.conversation),
         problem: "",
       };
     case "found":
       return { ...list, found: frame, problem: "" };
     case "error":
-      return frame.about === "conversations" ? { ...list, problem: frame.detail } : list;
+      if (frame.about !== "conversations") return list;
+      return {
+        ...list,
+        deleting: list.deleting.filter((id) => id !== frame.conversation),
+        problem: frame.detail,
+      };
     default:
       return list;
   }

@@ -110,6 +110,7 @@ export class ChatSidebar extends LitElement {
   private row(entry: WireConversation) {
     const here = entry.id === this.current;
     const unread = entry.unread && !here && !entry.working;
+    if (this.list.deleting.includes(entry.id)) return this.deletedSoon(entry);
     return html`<li class="row ${here ? "current" : ""} ${unread ? "unread" : ""}">
       ${
         this.renaming === entry.id
@@ -130,6 +131,15 @@ export class ChatSidebar extends LitElement {
               </button>`
       }
       ${this.acting === entry.id && this.renaming !== entry.id ? this.actions(entry) : nothing}
+    </li>`;
+  }
+
+  private deletedSoon(entry: WireConversation) {
+    return html`<li class="row deleting">
+      <span class="name" dir="auto">${titleOf(entry)}</span>
+      <span class="when" role="status">
+        ${entry.working ? "Stopping your agent, then deleting…" : "Deleting…"}
+      </span>
     </li>`;
   }
 

@@ -124,6 +124,11 @@ export const sidebarStyles = css`
     min-width: 0;
     min-height: 2.25rem;
   }
+  .deleting {
+    flex-direction: column;
+    align-items: stretch;
+    padding: 0.25rem 0.625rem;
+  }
   .hit a {
     display: grid;
     gap: 0.125rem;

@@ -1,5 +1,6 @@
 """Several conversations over one `/api/chat`, with a scripted gateway."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import httpx2
@@ -89,6 +90,41 @@ async def test_rename_pin_read_and_delete(
     gateway.refusals.append({"code": "INVALID_REQUEST", "message": "label already in use: x"})
     await tab.send(type="change", title="x")
     assert "has this name" in (await tab.gets("error", about="conversations"))["detail"]
+
+
+async def test_a_working_conversation_is_stopped_and_then_deleted(
+    tab: Tab, gateway: FakeGateway
+) -> None:
+    gateway.stops = asyncio.Event()
+    await say(tab, "Plan a trip", TAXES)
+    await tab.gets("accepted", id=TAXES, conversation=TRIP)
+    # The run that ends writes to its session once more.
+    gateway.refusals_of["sessions.delete"].append(
+        {
+            "code": "INVALID_REQUEST",
+            "message": f"Session {TRIP_KEY} changed before deletion. Retry.",
+        }
+    )
+    await tab.send(type="delete", conversation=TRIP)
+    while not asked(gateway, "chat.abort"):
+        await gateway.requests.get()
+    assert not asked(gateway, "sessions.delete")
+    gateway.stops.set()
+    await tab.gets("aborted", runId=TAXES, conversation=TRIP)
+    await tab.gets("deleted", conversation=TRIP)
+    assert TRIP_KEY not in gateway.sessions
+    assert len(asked(gateway, "sessions.delete")) == 2
+
+
+async def test_a_refused_deletion_names_its_conversation(tab: Tab, gateway: FakeGateway) -> None:
+    await gateway.change(TRIP_KEY, displayName="Trip")
+    gateway.refusals_of["sessions.patch"].append(
+        {"code": "INVALID_REQUEST", "message": "This session is locked."}
+    )
+    await tab.send(type="delete", conversation=TRIP)
+    refused = await tab.gets("error", about="conversations", conversation=TRIP)
+    assert refused["detail"] == "This session is locked."
+    assert TRIP_KEY in gateway.sessions
 
 
 async def test_a_message_restores_an_archived_conversation(tab: Tab, gateway: FakeGateway) -> None:
