@@ -16,7 +16,8 @@ from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 def dump_database(database: Path, out: IO[bytes]) -> None:
     """Copy a database to `out`, even while it is in use (sqlite.org/backup.html).
 
-    Raises `Refused` if another user could have written to it, or if it is damaged.
+    An agent server's agents without a user are left out: after a restore, one that a user has claimed
+    in the meantime would be handed out again, with that user's memory in its container. Raises `Refused` if another user could have written to it, or if it is damaged.
     """
     place = own_folder(database.parent) / database.name
     _require_own(place)
@@ -26,6 +27,7 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
         target = sqlite3.connect(copy)
         source.backup(target, pages=512, sleep=0.01)
         target.execute("PRAGMA journal_mode = DELETE")
+        _remove_spares(target)
         problems = target.execute("PRAGMA integrity_check").fetchall()
         target.close()
         source.close()
@@ -33,6 +35,14 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
             raise Refused(f"{place} is damaged: {problems[0][0]}")
         with copy.open("rb") as file:
             shutil.copyfileobj(file, out)
+
+
+def _remove_spares(database: sqlite3.Connection) -> None:
+    columns = [name for _, name, *_ in database.execute("PRAGMA table_info(agents)")]
+    if "spare" in columns:
+        database.execute("PRAGMA foreign_keys = ON")  # their events go with them
+        database.execute("DELETE FROM agents WHERE spare")
+        database.commit()
 
 
 def stage_database(database: Path, source: IO[bytes], out: IO[str]) -> None:

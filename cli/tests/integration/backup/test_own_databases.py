@@ -181,3 +181,27 @@ def test_what_is_only_in_the_log_is_kept_too(own: Path) -> None:
         os.replace(f"{own}.copy{ending}", f"{own}{ending}")  # noqa: PTH105
     with closing(sqlite3.connect(_restore(own, b"new"))) as kept:
         assert ("in the log",) in kept.execute("select a from t").fetchall()
+
+
+def test_agents_without_a_user_are_left_out(tmp_path: Path) -> None:
+    place = tmp_path / "data" / "agent.db"
+    place.parent.mkdir()
+    with closing(sqlite3.connect(place)) as made, made:
+        made.execute("create table agents (user_id text primary key, spare integer not null)")
+        made.execute(
+            "create table events (user_id text not null references agents on delete cascade)"
+        )
+        for name, spare in (("ada", 0), ("agent.0123456789abcdef", 1), ("ben", 0)):
+            made.execute("insert into agents values (?, ?)", (name, spare))
+            made.execute("insert into events values (?)", (name,))
+
+    out = io.BytesIO()
+    dump_database(place, out)
+
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(out.getvalue())
+    with closing(sqlite3.connect(copy)) as read, closing(sqlite3.connect(place)) as own:
+        for table in ("agents", "events"):
+            users = f"select user_id from {table} order by 1"
+            assert read.execute(users).fetchall() == [("ada",), ("ben",)]
+            assert len(own.execute(users).fetchall()) == 3
