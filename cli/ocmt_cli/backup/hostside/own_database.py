@@ -16,8 +16,10 @@ from ocmt_cli.backup.hostside.no_follow import Refused, own_folder
 def dump_database(database: Path, out: IO[bytes]) -> None:
     """Copy a database to `out`, even while it is in use (sqlite.org/backup.html).
 
-    An agent server's agents without a user are left out: after a restore, one that a user has claimed
-    in the meantime would be handed out again, with that user's memory in its container. Raises `Refused` if another user could have written to it, or if it is damaged.
+    An agent server's agents without a user are left out: after a restore, one that a user has
+    claimed in the meantime would be handed out again, with that user's memory in its container.
+
+    Raises `Refused` if another user could have written to it, or if it is damaged.
     """
     place = own_folder(database.parent) / database.name
     _require_own(place)
