@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ocmt_testing.system.chat import ChatPage, client_of
 from ocmt_testing.system.looks import barriers, overflow, wider_than_their_place
 from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as TookTooLong
 
 LOOKS = [(1280, 800, "light"), (360, 740, "dark"), (1280, 800, "dark"), (360, 740, "light")]
 AWAKE_MS = 120_000
@@ -127,8 +129,9 @@ def test_an_admin_sorts_people_orders_an_agent_and_invites(
     stop = people.get_by_role("button", name="Stop")
 
     def stopped() -> bool:
-        if stack.state(user_id) == "running":
-            stop.click()  # refused while its gateway is busy
+        if stop.is_visible() and stop.is_enabled():  # refused while its gateway is busy
+            with suppress(TookTooLong):  # the row was drawn anew
+                stop.click(timeout=2_000)
         return stack.state(user_id) == "stopped"
 
     eventually(stopped, within_s=120, what="the agent is stopped", every_s=3)

@@ -141,6 +141,22 @@ describe("the model picker", () => {
     expect(words(root)).toContain("No model has these words");
   });
 
+  it("finds what is searched for before the first list has come", async () => {
+    const { api } = world();
+    const root = await shown("model-picker", { api, me: ME } as object);
+    root.querySelector<HTMLElement>(".current")?.click();
+    await Promise.resolve();
+    const field = root.querySelector("input");
+    if (field === null) throw new Error("there is no search");
+    field.value = "opus";
+    field.dispatchEvent(new Event("input"));
+    await settled();
+
+    expect([...root.querySelectorAll("li")].map((one) => one.textContent.trim())).toEqual([
+      "claude-opus-5",
+    ]);
+  });
+
   it("chooses a model and says so to the page", async () => {
     const { root, asked } = await opened();
     let changed = 0;

@@ -8,8 +8,9 @@ _WIDER = """() => {
   const found = [];
   const look = (root) => {
     for (const one of root.querySelectorAll("*")) {
-      const display = getComputedStyle(one).display;
-      const isBox = display !== "inline" && !one.matches(".unseen, input, select, textarea, svg");
+      const { display, textOverflow } = getComputedStyle(one);
+      const isBox = display !== "inline" && textOverflow !== "ellipsis" &&
+        !one.matches(".unseen, input, select, textarea, svg");
       if (isBox && one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1) {
         found.push(`${one.localName}.${one.className}: ${one.scrollWidth - one.clientWidth} px`);
       }
@@ -41,7 +42,8 @@ def overflow(page: Page) -> int:
 def wider_than_their_place(page: Page) -> list[str]:
     """Elements whose content is over a pixel wider than they are, even if it is clipped.
 
-    Inline elements, inputs, pictures in SVG and `.unseen` are left out.
+    Inline elements, inputs, pictures in SVG, `.unseen`, and text that ends in an ellipsis where it
+    is cut are left out.
     """
     found: list[str] = page.evaluate(_WIDER)
     return found

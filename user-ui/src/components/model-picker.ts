@@ -164,10 +164,8 @@ export class ModelPicker extends LitElement {
   private async show(): Promise<void> {
     this.open = true;
     this.search = "";
-    await this.listing.run(async () => {
-      this.choice = await this.api.model();
-      await this.list("");
-    });
+    this.choice = null;
+    await this.listing.run(() => this.list(""));
     this.field?.focus();
   }
 
@@ -183,7 +181,8 @@ export class ModelPicker extends LitElement {
 
   /** List the matching models of every provider that the user can use now. */
   private async list(search: string): Promise<void> {
-    const usable = (this.choice?.providers ?? []).filter(isUsable);
+    this.choice ??= await this.api.model(); // a search may be faster than the first list
+    const usable = this.choice.providers.filter(isUsable);
     const groups = await Promise.all(
       usable.map(async (provider) => {
         if (provider.id === "demo") {
