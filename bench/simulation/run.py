@@ -326,7 +326,7 @@ class Simulation:
     # The sweep
 
     def _arm(self, agent: Agent) -> None:
-        """Schedule an agent's examination, in the first sweep in which the policy may act on it."""
+        """Schedule the agent's next check: in the first sweep in which the policy may act on it."""
         wanted = self._worth_a_look_at(agent)
         if wanted == NEVER:
             return

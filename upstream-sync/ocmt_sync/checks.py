@@ -110,7 +110,10 @@ def check_branch(
 
 
 def _range(repository: Repository, policy: Policy, git: Git) -> list[str]:
-    """The commits from the last apply's base (or the merge base) to the tip, oldest first."""
+    """The commits from the last apply's base (or the merge base), inclusive, to the tip.
+
+    Oldest first; first parents only.
+    """
     try:
         base = (repository.state / "last-apply").read_text(encoding="utf-8").split()[0]
     except (FileNotFoundError, IndexError):

@@ -40,7 +40,10 @@ class Reconciler:
         self._wake_timeout_s = wake_timeout_s
 
     async def correct(self, agent: Agent) -> Observed | None:
-        """With the lock held: inspect the container, and correct the record by it."""
+        """With the lock held: inspect the container, and correct the record by it.
+
+        Returns the container; `None` if there is none.
+        """
         return (await self._correct(agent))[0]
 
     async def _correct(

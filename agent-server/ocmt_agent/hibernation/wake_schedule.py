@@ -19,7 +19,7 @@ class WakeSchedule:
         self._begins: dict[str, datetime] = {}
 
     def plan(self) -> None:
-        """Stagger the wakes of all sleeping agents that have a scheduled job."""
+        """Stagger the wakes of all enabled agents that do not run and have a next job."""
         self._begins = plan(
             (
                 Job(

@@ -107,9 +107,10 @@ class PageOut:
 
 
 def reclaim_chunk(folder: Path, size: int) -> bool:
-    """Reclaim `size` bytes of a v2 group. Returns whether at least a megabyte was reclaimed.
+    """Reclaim `size` bytes of a v2 group. Returns whether to go on with the next chunk.
 
-    Blocking. `EAGAIN` means that less was reclaimed than requested, which is normal.
+    False for an empty group, for an error, and if `EAGAIN`, which means that less was reclaimed
+    than requested, came after less than a megabyte. Blocking.
     """
     before = to_int(read_text(folder / "memory.current"))
     if before == 0:

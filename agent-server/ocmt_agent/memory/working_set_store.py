@@ -52,7 +52,7 @@ class WorkingSetStore:
         """Replace the agent's file atomically. Errors are only logged: the file is an optimisation.
 
         `wanted` is called right before the file is replaced; if it returns false, nothing is
-        stored. So a concurrent `forget` always wins.
+        stored. It has to be false before `forget` is called; then a concurrent `forget` wins.
         """
         file = self._folder / user_id
         try:

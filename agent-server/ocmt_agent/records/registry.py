@@ -126,7 +126,10 @@ class AgentRegistry:
         (self._spares if agent.spare else self._agents)[agent.user_id] = agent
 
     async def is_new(self, user_id: str) -> bool:
-        """Whether the user never had an agent here, or none of its state is left."""
+        """Whether the user never had an agent here, or none of its state is left.
+
+        Raises `Problem`.
+        """
         try:
             return not await self._store.has_number(user_id)
         except StoreError as error:

@@ -53,7 +53,10 @@ class AgentSpec:
 
 
 class SecretText(str):
-    """A string whose `repr` masks its value, so that a careless log line does not leak it."""
+    """A string whose `repr`, and that of an object which holds it, masks its value.
+
+    `str()`, f-strings, JSON and log values still show it.
+    """
 
     __slots__ = ()
 

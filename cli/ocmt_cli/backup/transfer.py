@@ -77,7 +77,7 @@ def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
 
 
 def postgres_words(program: str, url: str) -> tuple[list[str], str]:
-    """A PostgreSQL program's command line, without the password, and the password.
+    """Return a PostgreSQL program's command line, which omits the password, and the password.
 
     Every user of the host can read command lines.
     """

@@ -19,7 +19,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """The hosts and components of one command, such as a deploy. Opens sessions on the hosts."""
+    """The hosts and components of one command, such as a deploy. Opens connections to hosts."""
 
     inventory: Inventory
     roles: Sequence[Role]

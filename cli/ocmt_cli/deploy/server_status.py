@@ -20,7 +20,7 @@ NOT_REACHABLE = "NOT REACHABLE"
 
 
 def show_servers(file: Path, *, as_json: bool) -> bool:
-    """Show each host's releases and their health. Returns whether all is well.
+    """Show each host's releases and their health. Returns whether every one is healthy or degraded.
 
     A host that does not answer is listed as unreachable.
     """

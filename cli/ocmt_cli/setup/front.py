@@ -14,7 +14,10 @@ NGINX_SITE = PurePosixPath("/etc/nginx/conf.d/ocmt.conf")
 
 
 def front_of(facts: HostFacts) -> str:
-    """nginx if it is installed and Caddy is not, else Caddy, since only one can have port 443."""
+    """The web server to use, since only one can have port 443.
+
+    nginx if it is installed and Caddy is not, else Caddy.
+    """
     return "nginx" if "nginx" in facts.packages and "caddy" not in facts.packages else "caddy"
 
 

@@ -34,7 +34,10 @@ class LinkedServer(Protocol):
         ...
 
     def health(self) -> dict[str, Any] | None:
-        """The server's answer at `/health`; `None` if it is stopped."""
+        """The server's answer at `/health`; `None` if it is stopped.
+
+        Raises `CommandFailed` if it runs but does not answer.
+        """
         ...
 
 

@@ -123,7 +123,10 @@ class UserAdministration:
         return user
 
     async def set_role(self, user_id: str, role: Role) -> User:
-        """Make a user an admin, or a member again. Their sessions go on, with the new role."""
+        """Make a user an admin, or a member again. Their sessions go on, with the new role.
+
+        Raises `Problem`.
+        """
         await self._users.lock_installation()
         user = await self._users.by_id(user_id)
         if user is None:

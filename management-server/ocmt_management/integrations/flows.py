@@ -137,7 +137,7 @@ class Flows:
                 raise Problem(
                     429,
                     "too-many-attempts",
-                    "You have begun to connect too often without an end. Wait ten minutes.",
+                    "There are too many unfinished attempts to connect. Wait ten minutes.",
                     retry_after_s=int(FLOW_LIFE.total_seconds()),
                 )
             if (

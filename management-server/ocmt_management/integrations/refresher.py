@@ -1,9 +1,10 @@
-"""Gives out access tokens, and refreshes those of a connection one at a time, across processes.
+"""Gives out access tokens, with one refresh at a time for each connection, across processes.
 
 A refresh begins with a lease: one conditional UPDATE, which one process wins and commits before it
-sends anything. Within a process all callers share one flight. New tokens are stored if the old ones
-are still there, however late they come. If a process dies in between, the lease ends, and the next
-caller refreshes; if the provider rotated the refresh token by then, the person has to reconnect.
+sends anything. Within a process all callers share one flight. New tokens are stored, however late
+they come, if the row still has the old ones. If a process dies in between, the lease ends, and the
+next caller refreshes; if the provider rotated the refresh token by then, the person has to
+reconnect.
 """
 
 import asyncio
@@ -140,7 +141,9 @@ class Refresher:
                 if standing.usable(self._clock()) and row.token_version != refused_version:
                     return _access(row, stored)
                 raise
-        raise ConnectionTrouble("Its tokens change all the time now. Try again in a minute.")
+        raise ConnectionTrouble(
+            "Its access token kept changing while it was refreshed. Try again in a minute."
+        )
 
     async def close(self) -> None:
         """Wait for refreshes to end, at most 10 s: otherwise their tokens would be lost."""

@@ -379,8 +379,8 @@ class Integrations:
     async def disconnect(self, user_id: str, connection_id: str) -> tuple[bool, str | None]:
         """End the access at the provider, then delete it here.
 
-        Returns whether it ended there, and where the person can end it if it may not have, if the
-        provider has such a place. Raises `Problem`.
+        Returns whether the provider confirmed it and, if not, the address where users can end the
+        access themselves, or `None`. Raises `Problem`.
         """
         async with self.database.read() as session:
             row = await IntegrationRepository(session).connection(user_id, connection_id)

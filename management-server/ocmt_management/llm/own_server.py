@@ -1,4 +1,4 @@
-"""The address of a server that a user or an admin gives: Ollama, vLLM, LM Studio."""
+"""Checks and normalizes the address of a user's or an admin's model server, such as Ollama."""
 
 from ocmt_common.problems import Problem
 

@@ -85,7 +85,7 @@ async def _list(upstream: Upstream, connection: Connection, method: str, member:
             raise trouble.garbage(connection.name, str(reason)) from reason
         items = page.get(member) if isinstance(page, dict) else None
         if not isinstance(items, list):
-            raise trouble.garbage(connection.name, f"its list has no {member}")
+            raise trouble.garbage(connection.name, f"its answer has no list `{member}`")
         found += items
         following = page.get("nextCursor")
         if not isinstance(following, str) or not following or following == cursor:

@@ -302,7 +302,7 @@ class _Passed(Response):
         page = await checked_value(message.result)
         tools = page.get("tools") if isinstance(page, dict) else None
         if not isinstance(tools, list):
-            raise Unusable("its list has no tools")
+            raise Unusable("its answer has no list `tools`")
         usable = caller.listed_of(self._connection)
         kept = [tool for tool in tools if _is_pinned(tool, usable)]
         if len(kept) == len(tools):

@@ -17,7 +17,10 @@ from ocmt_management.tools.snapshot import rules_by_tool, rules_for, usable_defi
 
 
 class RulePolicy:
-    """Calls `changed` with a user's id after the commit of a change to their rules."""
+    """Reads a tool's current standing, and stores "always allow".
+
+    `changed` is called with the user's id after the commit.
+    """
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed

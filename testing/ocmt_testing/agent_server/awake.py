@@ -63,7 +63,7 @@ class AlwaysAwake:
 
 
 class Sleepy(AlwaysAwake):
-    """`AwakeAgents` with one agent that a test puts to sleep; the next `awake` wakes it."""
+    """`AwakeAgents` with one agent; a test puts it to sleep, and the next `awake` wakes it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)

@@ -131,7 +131,7 @@ export class AdminInvitations extends LitElement {
       const link = await this.admin.inviteLink(invitation.id);
       this.made = { id: invitation.id, link };
       await copyText(link);
-    }, `The link for ${invitation.email} was made; an earlier one works no more.`);
+    }, `Created a link for ${invitation.email}. Earlier links no longer work.`);
   }
 
   private async withdraw(invitation: InvitationRow): Promise<void> {

@@ -110,7 +110,7 @@ export class ConnectionsAccount extends LitElement {
       ${
         this.account.scopes.length === 0
           ? nothing
-          : html`<p class="note">Allowed there: ${list(this.account.scopes)}.</p>`
+          : html`<p class="note">Permissions at the provider: ${list(this.account.scopes)}.</p>`
       }
       ${this.account.hosts.length === 0 ? nothing : html`<p class="note">Goes to: ${list(this.account.hosts)}.</p>`}
       ${(server?.tools ?? []).map((tool) => this.rule(tool))}

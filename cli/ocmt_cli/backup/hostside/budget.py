@@ -21,7 +21,7 @@ class OverBudget(Refused):
 
 @dataclass(slots=True)
 class Budget:
-    """The remaining part of one agent's limits."""
+    """What is left of one agent's limits, apart from `depth`, which stays."""
 
     data_bytes: int
     entries: int = MAX_ENTRIES

@@ -189,8 +189,12 @@ async def test_the_metrics_count_connections_in_trouble_by_its_kind(
 
 LISTS: dict[str, tuple[Any, str, list[str]]] = {
     "html": (lambda *_: PlainTextResponse("<html>"), "not JSON-RPC", []),
-    "no tools": (lambda _, m: result(m, {}), "its list has no tools", []),
-    "tools are text": (lambda _, m: result(m, {"tools": "x"}), "its list has no tools", []),
+    "no tools": (lambda _, m: result(m, {}), "its answer has no list `tools`", []),
+    "tools are text": (
+        lambda _, m: result(m, {"tools": "x"}),
+        "its answer has no list `tools`",
+        [],
+    ),
     "huge": (
         lambda *_: endless(b'{"jsonrpc":"2.0","id":1,"result":{"x":"', b"x" * 2**20, 100),
         "more than 4 MiB",
