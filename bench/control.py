@@ -48,6 +48,9 @@ class StillRuntime:
         self.shown = shown
         self.calls: Counter[str] = Counter()
 
+    def home(self, user_id: str) -> Path:
+        return Path("/", user_id)
+
     async def observe_all(self) -> dict[str, Observed]:
         self.calls["observe_all"] += 1
         return self.shown

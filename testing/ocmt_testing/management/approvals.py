@@ -344,6 +344,12 @@ class Process:
                         return one
                 await asyncio.sleep(0.01)
 
+    async def holding(self, count: int) -> None:
+        """Wait until this process holds `count` requests."""
+        async with asyncio.timeout(10):
+            while self.approvals._holders.total() < count:  # noqa: ASYNC110 -- no event says so
+                await asyncio.sleep(0.01)
+
     async def decide(self, user_id: str, decision: Decision = Decision.ONCE) -> ApprovalView:
         """Decide on the first waiting call."""
         shown = await self.waiting(user_id)

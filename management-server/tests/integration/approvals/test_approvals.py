@@ -119,7 +119,8 @@ async def test_an_identical_call_joins_the_one_that_waits(world: World) -> None:
         server.hold(world.call(ada, arguments=b'{ "n": 1, "to": "bob" }')),
         other.hold(world.call(ada, arguments=b'{"n":1,"to":"bob"}')),
     ]
-    await server.waiting(ada)
+    await server.holding(2)
+    await other.holding(1)
     await other.decide(ada)
 
     assert await asyncio.gather(*held) == [RESULT] * 3
