@@ -38,7 +38,7 @@ from ocmt_management.integrations.oauth_protocol import (
     read_tokens,
     revocation_requests,
 )
-from ocmt_management.integrations.operator_clients import OperatorClients
+from ocmt_management.integrations.operator_clients import OperatorClients, client_for
 from ocmt_management.integrations.provider_schema import OAuth, Provider
 from ocmt_management.integrations.refresher import ClientsOf
 from ocmt_management.integrations.repository import IntegrationRepository
@@ -384,19 +384,18 @@ async def _unpacked(provider_id: str, text: bytes, clients: OperatorClients) -> 
     registered = None
     with suppress(Problem):
         registered = await clients.get(provider_id)
-    if value["client"] is not None:
-        client_id, secret = value["client"]
-        client = Client(id=client_id, secret=None if secret is None else SecretValue(secret))
-    elif registered is not None:
-        client = registered.client
-    else:
-        raise CallbackRefused("client-gone", "An admin removed this provider meanwhile.")
     if value["definition"] is not None:
         provider = Provider.model_validate(value["definition"])
     elif registered is not None:
         provider = registered.provider
     else:
-        raise CallbackRefused("client-gone", "An admin removed this provider meanwhile.")
+        raise _client_gone()
+    client = client_for(provider, registered)
+    if value["client"] is not None:
+        client_id, secret = value["client"]
+        client = Client(id=client_id, secret=None if secret is None else SecretValue(secret))
+    if client is None:
+        raise _client_gone()
     subject = value["subject"]
     target = Target(
         provider_id=provider_id,
@@ -409,6 +408,12 @@ async def _unpacked(provider_id: str, text: bytes, clients: OperatorClients) -> 
         subject=None if subject is None else (subject[0], subject[1]),
     )
     return target, value["verifier"]
+
+
+def _client_gone() -> CallbackRefused:
+    return CallbackRefused(
+        "client-gone", "An admin removed this provider, or changed its addresses, meanwhile."
+    )
 
 
 def _purpose(state_hash: bytes) -> str:

@@ -32,7 +32,11 @@ from ocmt_management.integrations.oauth_protocol import (
     account_of,
     identity_request,
 )
-from ocmt_management.integrations.operator_clients import OperatorClients, reseal_clients
+from ocmt_management.integrations.operator_clients import (
+    OperatorClients,
+    client_for,
+    reseal_clients,
+)
 from ocmt_management.integrations.provider_schema import Api, Kind, Provider
 from ocmt_management.integrations.refresher import Access, ConnectionTrouble, Refresher
 from ocmt_management.integrations.repository import IntegrationRepository
@@ -389,7 +393,7 @@ class Integrations:
             stored = await tokens_of(Vault(session, self.keys, self.clock), row)
             registered = await self.clients(session).get(row.provider)
         provider = provider_of(row)
-        client = stored.client or (None if registered is None else registered.client)
+        client = stored.client or client_for(provider, registered)
         confirmed = False
         if provider.oauth is not None and client is not None:
             confirmed = await self.flows.revoke(
