@@ -259,7 +259,10 @@ class Refresher:
         provider: Provider,
         client: Client,
     ) -> None:
-        """Store new tokens; retry on each `Problem`, since nothing else has the tokens."""
+        """Store new tokens; retry on each `Problem`, since nothing else has the tokens.
+
+        If the connection or its user was deleted meanwhile, revoke them instead.
+        """
         # A provider that does not rotate its refresh token sends none back.
         refresh = found.refresh or before.refresh
         tokens = StoredTokens(access=found.access, refresh=refresh, client=before.client)
@@ -281,6 +284,9 @@ class Refresher:
                     )
                 break
             except Problem as problem:
+                if problem.code == "user-unknown":
+                    stored = False
+                    break
                 log.warning("refreshed tokens not stored yet", reason=problem.detail)
             await self._sleep(_RETRY_STORE_S)
         self._failed.pop(row.id, None)
