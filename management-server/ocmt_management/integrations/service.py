@@ -78,7 +78,7 @@ __all__ = [
 ]
 
 CALLBACK = "/api/connections/callback"
-DOCUMENT = "/api/connections/client-metadata.json"
+DOCUMENT = "/api/connections/client-metadata"
 
 
 class Integrations:
@@ -214,8 +214,17 @@ class Integrations:
         )
         return await self.flows.begin(user_id, session_id, target)
 
-    async def finish(self, user_id: str, session_id: str, parameters: dict[str, str]) -> Finished:
-        return await self.flows.finish(user_id, session_id, parameters, listener=self.listener)
+    async def finish(
+        self, user_id: str, session_id: str, parameters: dict[str, str], *, tag: str | None
+    ) -> Finished:
+        """Store what a callback brings; `tag`: the end of the path that it came to, if it has one.
+
+        Raises `CallbackRefused` or `Problem`.
+        """
+        arrived_at = self.redirect_uri if tag is None else f"{self.redirect_uri}/{tag}"
+        return await self.flows.finish(
+            user_id, session_id, parameters, arrived_at=arrived_at, listener=self.listener
+        )
 
     async def connect_key(self, user_id: str, body: KeyBody) -> str:
         """Connect a host by a key, without testing it. Returns the connection's id.
