@@ -3,12 +3,12 @@
 No transaction is open while a provider is called.
 """
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from ocmt_common.agent_api import Wire
 from ocmt_common.problems import Problem
 from starlette.requests import Request
@@ -68,6 +68,16 @@ async def come_back(request: Request, integrations: Integrations) -> Response:
     The address has only a code and a connection's id, so that a link cannot make the page show
     other words.
     """
+    return await _come_back(request, integrations, None)
+
+
+@router.get("/callback/{tag}")
+async def come_back_from_server(tag: str, request: Request, integrations: Integrations) -> Response:
+    """The same for the sign-in to a tool server: `tag` is that of its authorization server."""
+    return await _come_back(request, integrations, tag)
+
+
+async def _come_back(request: Request, integrations: Integrations, tag: str | None) -> Response:
     try:
         user = await user_of(request, used=True)
         if user is None:
@@ -77,7 +87,7 @@ async def come_back(request: Request, integrations: Integrations) -> Response:
             if name in parameters:
                 raise CallbackRefused("provider-error", "The answer names a parameter twice.")
             parameters[name] = value
-        finished = await integrations.finish(user.user_id, user.session_id, parameters)
+        finished = await integrations.finish(user.user_id, user.session_id, parameters, tag=tag)
     except CallbackRefused as refused:
         log.info("connecting ended without a connection", code=refused.code, why=refused.text)
         return _to_page(integrations.page, refused.code)
@@ -87,15 +97,19 @@ async def come_back(request: Request, integrations: Integrations) -> Response:
     return _to_page(integrations.page, finished.code, connection=finished.connection_id)
 
 
-@router.get("/client-metadata.json")
-async def client_document(integrations: Integrations) -> Response:
-    """OCMT as an OAuth client, for servers that take such a document in place of registering."""
+@router.get("/client-metadata/{tag}")
+async def client_document(
+    tag: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\z")], integrations: Integrations
+) -> Response:
+    """OCMT as an OAuth client of one authorization server that takes a document for registering."""
     if integrations.document_url is None:
         raise Problem(
             404, "no-client-document", "Only an installation at an https address has this."
         )
-    document: dict[str, Any] = client_metadata(integrations.redirect_uri, auth_method="none")
-    return JSONResponse({"client_id": integrations.document_url, **document})
+    document: dict[str, Any] = client_metadata(
+        f"{integrations.redirect_uri}/{tag}", auth_method="none"
+    )
+    return JSONResponse({"client_id": f"{integrations.document_url}/{tag}", **document})
 
 
 @router.post("/keys", status_code=201)

@@ -2,6 +2,9 @@
 
 The state is 256 random bits, stored as a hash, good for ten minutes, once, and only in the browser
 session that began it. What the way back needs is sealed beside it.
+
+Anyone's authorization server may be that of an MCP server, so each of them has its own redirect
+address: an answer that arrives at another one is refused, and no server gets a code of another.
 """
 
 import json
@@ -38,10 +41,11 @@ from ocmt_management.integrations.oauth_protocol import (
     read_tokens,
     revocation_requests,
 )
-from ocmt_management.integrations.operator_clients import OperatorClients
-from ocmt_management.integrations.provider_schema import OAuth, Provider
+from ocmt_management.integrations.operator_clients import OperatorClients, client_for
+from ocmt_management.integrations.provider_schema import Kind, OAuth, Provider
 from ocmt_management.integrations.refresher import ClientsOf
 from ocmt_management.integrations.repository import IntegrationRepository
+from ocmt_management.integrations.resource_metadata import issuer_tag
 from ocmt_management.integrations.stored_tokens import StoredTokens
 from ocmt_management.integrations.token_state import Failure, failure_of
 from ocmt_management.tokens import is_token, new_token, token_hash
@@ -125,13 +129,18 @@ class Flows:
                 f"{target.provider.name} lets people sign in over http only. Operator: in "
                 "PRIVATE_HOSTS, that can be allowed for a host of a private network.",
             )
+        redirect_uri = self._redirect_uri
+        if target.provider.kind is Kind.MCP:
+            redirect_uri += f"/{issuer_tag(oauth.issuer or '')}"
         state, verifier = new_token(), new_token()
         now = self._clock()
         async with self._database.write() as session:
             rows = IntegrationRepository(session)
             vault = Vault(session, self._keys, self._clock)
             sealed = await vault.seal(
-                user_id, _packed(target, verifier), purpose=_purpose(token_hash(state))
+                user_id,
+                _packed(target, verifier, redirect_uri),
+                purpose=_purpose(token_hash(state)),
             )
             if await rows.open_flows(user_id, now) >= MAX_OPEN_FLOWS:
                 raise Problem(
@@ -158,7 +167,7 @@ class Flows:
         return authorization_url(
             oauth,
             target.client,
-            redirect_uri=self._redirect_uri,
+            redirect_uri=redirect_uri,
             state=state,
             verifier=verifier,
             scopes=target.scopes,
@@ -170,15 +179,23 @@ class Flows:
         session_id: str,
         parameters: Mapping[str, str],
         *,
+        arrived_at: str,
         listener: Listener | None,
     ) -> Finished:
-        """Exchange the code for tokens and store them. Raises `CallbackRefused` or `Problem`."""
-        target, verifier = await self._use(user_id, session_id, parameters.get("state", ""))
+        """Exchange the code for tokens and store them. Raises `CallbackRefused` or `Problem`.
+
+        `arrived_at`: the redirect address that the provider sent the browser to.
+        """
+        target, verifier, redirect_uri = await self._use(
+            user_id, session_id, parameters.get("state", "")
+        )
+        if arrived_at != redirect_uri:
+            raise CallbackRefused("issuer-wrong", "The answer came from another provider.")
         oauth = target.provider.oauth
         if oauth is None:
             raise CallbackRefused("state-wrong", "This is connected by a key.")
         code = code_of(parameters, oauth)
-        tokens = await self._exchange(oauth, target, code, verifier)
+        tokens = await self._exchange(oauth, target, code, verifier, redirect_uri)
         try:
             account_id, account = await self._account(target, tokens)
             return await self._store(
@@ -208,7 +225,7 @@ class Flows:
                 confirmed = confirmed and (answer.status < 300 or answer.status in (401, 404))
         return confirmed
 
-    async def _use(self, user_id: str, session_id: str, state: str) -> tuple[Target, str]:
+    async def _use(self, user_id: str, session_id: str, state: str) -> tuple[Target, str, str]:
         refused = CallbackRefused(
             "state-wrong",
             "This answer was used before, is older than ten minutes, or belongs to another "
@@ -229,10 +246,12 @@ class Flows:
                 raise refused
             return await _unpacked(flow.provider, text, self._clients(session))
 
-    async def _exchange(self, oauth: OAuth, target: Target, code: str, verifier: str) -> Tokens:
+    async def _exchange(
+        self, oauth: OAuth, target: Target, code: str, verifier: str, redirect_uri: str
+    ) -> Tokens:
         name = target.provider.name
         request = code_request(
-            oauth, target.client, code=code, verifier=verifier, redirect_uri=self._redirect_uri
+            oauth, target.client, code=code, verifier=verifier, redirect_uri=redirect_uri
         )
         try:
             answer = await self._http.send(request)
@@ -362,10 +381,11 @@ def _account_unknown(name: str, why: str) -> CallbackRefused:
     )
 
 
-def _packed(target: Target, verifier: str) -> bytes:
+def _packed(target: Target, verifier: str, redirect_uri: str) -> bytes:
     secret = target.client.secret
     value = {
         "verifier": verifier,
+        "redirect": redirect_uri,
         "scopes": target.scopes,
         "connection": target.connection_id,
         "subject": target.subject,
@@ -379,24 +399,25 @@ def _packed(target: Target, verifier: str) -> bytes:
     return json.dumps(value).encode()
 
 
-async def _unpacked(provider_id: str, text: bytes, clients: OperatorClients) -> tuple[Target, str]:
+async def _unpacked(
+    provider_id: str, text: bytes, clients: OperatorClients
+) -> tuple[Target, str, str]:
     value = json.loads(text)
     registered = None
     with suppress(Problem):
         registered = await clients.get(provider_id)
-    if value["client"] is not None:
-        client_id, secret = value["client"]
-        client = Client(id=client_id, secret=None if secret is None else SecretValue(secret))
-    elif registered is not None:
-        client = registered.client
-    else:
-        raise CallbackRefused("client-gone", "An admin removed this provider meanwhile.")
     if value["definition"] is not None:
         provider = Provider.model_validate(value["definition"])
     elif registered is not None:
         provider = registered.provider
     else:
-        raise CallbackRefused("client-gone", "An admin removed this provider meanwhile.")
+        raise _client_gone()
+    client = client_for(provider, registered)
+    if value["client"] is not None:
+        client_id, secret = value["client"]
+        client = Client(id=client_id, secret=None if secret is None else SecretValue(secret))
+    if client is None:
+        raise _client_gone()
     subject = value["subject"]
     target = Target(
         provider_id=provider_id,
@@ -408,7 +429,13 @@ async def _unpacked(provider_id: str, text: bytes, clients: OperatorClients) -> 
         connection_id=value["connection"],
         subject=None if subject is None else (subject[0], subject[1]),
     )
-    return target, value["verifier"]
+    return target, value["verifier"], value.get("redirect", "")
+
+
+def _client_gone() -> CallbackRefused:
+    return CallbackRefused(
+        "client-gone", "An admin removed this provider, or changed its addresses, meanwhile."
+    )
 
 
 def _purpose(state_hash: bytes) -> str:

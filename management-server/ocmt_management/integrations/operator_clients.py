@@ -70,7 +70,10 @@ class OperatorClients:
         definition: Provider | None,
         actor: str,
     ) -> None:
-        """Store a client; without a `secret` the stored one, if any, is kept. Raises `Problem`."""
+        """Store a client; without a `secret` the stored one, if any, is kept.
+
+        Raises `Problem`, also if the stored one would be sent to another address than before.
+        """
         if provider_id in self._settings:
             raise _in_settings()
         provider = shipped().get(provider_id)
@@ -86,6 +89,15 @@ class OperatorClients:
         if row is None:
             row = OAuthClient(provider=provider_id, key_id=self._keys.current_id)
             self._rows.add(row)
+        if secret is None and row.secret is not None and definition is not None:
+            before = _stored_definition(row)
+            if before is None or not _secret_urls(definition) <= _secret_urls(before):
+                raise Problem(
+                    422,
+                    "client-secret-needed",
+                    "The token or revocation address changed. Enter the client secret, too: the "
+                    "stored one is not sent to another address.",
+                )
         row.client_id = client_id
         row.updated_at = self._clock()
         if secret is not None:
@@ -112,8 +124,7 @@ class OperatorClients:
             return Registered(provider=provider, client=client, from_setting=True)
         if row is None:
             return None
-        if row.definition is not None:
-            provider = Provider.model_validate_json(row.definition)
+        provider = _stored_definition(row) or provider
         value = None
         if row.secret is not None:
             purpose = _purpose(provider_id)
@@ -121,6 +132,17 @@ class OperatorClients:
             value = SecretValue(opened.decode())
         client = Client(id=row.client_id, secret=value)
         return Registered(provider=provider, client=client, from_setting=False)
+
+
+def client_for(provider: Provider, registered: Registered | None) -> Client | None:
+    """The operator's client for a provider as it was when an account was connected.
+
+    `None` if there is none, or if its secret is not meant for that provider's addresses (any more).
+    """
+    if registered is None:
+        return None
+    known = _secret_urls(provider) <= _secret_urls(registered.provider)
+    return registered.client if known else None
 
 
 async def reseal_clients(database: Database, keys: KeyRing) -> int:
@@ -148,6 +170,19 @@ async def reseal_clients(database: Database, keys: KeyRing) -> int:
 
 def unknown_provider() -> Problem:
     return Problem(404, "provider-unknown", "There is no such provider.")
+
+
+def _secret_urls(provider: Provider) -> set[str]:
+    """The addresses that a client's secret is sent to."""
+    oauth = provider.oauth
+    if oauth is None:
+        return set()
+    revocation = oauth.revocation.url
+    return {oauth.token_url} | ({revocation} if revocation is not None else set())
+
+
+def _stored_definition(row: OAuthClient) -> Provider | None:
+    return None if row.definition is None else Provider.model_validate_json(row.definition)
 
 
 def _in_settings() -> Problem:

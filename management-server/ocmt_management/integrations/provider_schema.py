@@ -137,6 +137,16 @@ class Api(_Part):
     credential_prefix: Annotated[
         str, StringConstraints(max_length=20, pattern=r"^[\x20-\x7e]*\z")
     ] = "Bearer "
+    read_paths: str | None = None
+    """Regular expression: a GET of any other path may change something. `None`: each GET reads."""
+
+    @model_validator(mode="after")
+    def _readable(self) -> "Api":
+        try:
+            re.compile(self.read_paths or "")
+        except re.error as error:
+            raise ValueError(f"read_paths is no regular expression: {error}") from error
+        return self
 
 
 class Provider(_Part):

@@ -33,7 +33,7 @@ from ocmt_management.integrations.oauth_protocol import (
     refresh_request,
     revocation_requests,
 )
-from ocmt_management.integrations.operator_clients import OperatorClients
+from ocmt_management.integrations.operator_clients import OperatorClients, client_for
 from ocmt_management.integrations.provider_schema import Provider
 from ocmt_management.integrations.repository import IntegrationRepository
 from ocmt_management.integrations.stored_tokens import (
@@ -222,10 +222,14 @@ class Refresher:
         async with self._database.read() as session:
             stored = await tokens_of(Vault(session, self._keys, self._clock), row)
             client = stored.client
+            provider = provider_of(row)
             if client is None:
                 registered = await self._clients(session).get(row.provider)
-                client = None if registered is None else registered.client
-        provider = provider_of(row)
+                client = client_for(provider, registered)
+                if client is None and registered is not None:
+                    # An admin changed the endpoints; the secret is not for the old ones.
+                    await self._believe(row, attempt)
+                    return
         if client is None or provider.oauth is None or stored.refresh is None:
             raise ConnectionTrouble(
                 f"{provider.name} has no client at this installation any more. Ask an admin to set "
@@ -255,7 +259,10 @@ class Refresher:
         provider: Provider,
         client: Client,
     ) -> None:
-        """Store new tokens; retry on each `Problem`, since nothing else has the tokens."""
+        """Store new tokens; retry on each `Problem`, since nothing else has the tokens.
+
+        If the connection or its user was deleted meanwhile, revoke them instead.
+        """
         # A provider that does not rotate its refresh token sends none back.
         refresh = found.refresh or before.refresh
         tokens = StoredTokens(access=found.access, refresh=refresh, client=before.client)
@@ -277,6 +284,9 @@ class Refresher:
                     )
                 break
             except Problem as problem:
+                if problem.code == "user-unknown":
+                    stored = False
+                    break
                 log.warning("refreshed tokens not stored yet", reason=problem.detail)
             await self._sleep(_RETRY_STORE_S)
         self._failed.pop(row.id, None)

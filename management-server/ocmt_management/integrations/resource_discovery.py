@@ -16,6 +16,7 @@ from ocmt_management.integrations.resource_metadata import (
     Resource,
     auth_method_of,
     client_metadata,
+    issuer_tag,
     provider_of_resource,
     read_challenge,
     read_resource,
@@ -49,7 +50,10 @@ class SignInTo:
 
 
 class ResourceDiscovery:
-    """`document_url` is where this installation publishes itself as a client; `None`: nowhere."""
+    """`document_url` is where this installation publishes itself as a client; `None`: nowhere.
+
+    Both addresses are followed by the tag of the authorization server, so each has its own.
+    """
 
     def __init__(self, http: OAuthHttp, *, redirect_uri: str, document_url: str | None) -> None:
         self._http = http
@@ -112,11 +116,13 @@ class ResourceDiscovery:
 
     async def _client(self, server: AuthorizationServer) -> tuple[Client, str]:
         if server.takes_client_documents and self._document_url is not None:
-            return Client(id=self._document_url), auth_method_of(server, document=True)
+            document = f"{self._document_url}/{issuer_tag(server.issuer)}"
+            return Client(id=document), auth_method_of(server, document=True)
         if server.registration_url is None:
             raise MetadataWrong("its authorization server lets no new clients register")
         method = auth_method_of(server, document=False)
-        body = json.dumps(client_metadata(self._redirect_uri, auth_method=method)).encode()
+        redirect_uri = f"{self._redirect_uri}/{issuer_tag(server.issuer)}"
+        body = json.dumps(client_metadata(redirect_uri, auth_method=method)).encode()
         headers = [*_JSON, ("Content-Type", "application/json")]
         answer = await self._http.send(
             HttpRequest(method="POST", url=server.registration_url, headers=headers, body=body)

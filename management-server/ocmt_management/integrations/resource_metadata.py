@@ -7,6 +7,7 @@ client's own address (client id metadata).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -130,6 +131,11 @@ def read_server(document: Mapping[str, Any], issuer: str) -> AuthorizationServer
         takes_client_documents=document.get("client_id_metadata_document_supported") is True,
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
     )
+
+
+def issuer_tag(issuer: str) -> str:
+    """What stands for an authorization server in addresses of this installation."""
+    return sha256(issuer.encode()).hexdigest()[:32]
 
 
 def client_metadata(redirect_uri: str, *, auth_method: str) -> dict[str, Any]:

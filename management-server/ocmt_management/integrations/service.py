@@ -32,7 +32,11 @@ from ocmt_management.integrations.oauth_protocol import (
     account_of,
     identity_request,
 )
-from ocmt_management.integrations.operator_clients import OperatorClients, reseal_clients
+from ocmt_management.integrations.operator_clients import (
+    OperatorClients,
+    client_for,
+    reseal_clients,
+)
 from ocmt_management.integrations.provider_schema import Api, Kind, Provider
 from ocmt_management.integrations.refresher import Access, ConnectionTrouble, Refresher
 from ocmt_management.integrations.repository import IntegrationRepository
@@ -74,7 +78,7 @@ __all__ = [
 ]
 
 CALLBACK = "/api/connections/callback"
-DOCUMENT = "/api/connections/client-metadata.json"
+DOCUMENT = "/api/connections/client-metadata"
 
 
 class Integrations:
@@ -210,8 +214,17 @@ class Integrations:
         )
         return await self.flows.begin(user_id, session_id, target)
 
-    async def finish(self, user_id: str, session_id: str, parameters: dict[str, str]) -> Finished:
-        return await self.flows.finish(user_id, session_id, parameters, listener=self.listener)
+    async def finish(
+        self, user_id: str, session_id: str, parameters: dict[str, str], *, tag: str | None
+    ) -> Finished:
+        """Store what a callback brings; `tag`: the end of the path that it came to, if it has one.
+
+        Raises `CallbackRefused` or `Problem`.
+        """
+        arrived_at = self.redirect_uri if tag is None else f"{self.redirect_uri}/{tag}"
+        return await self.flows.finish(
+            user_id, session_id, parameters, arrived_at=arrived_at, listener=self.listener
+        )
 
     async def connect_key(self, user_id: str, body: KeyBody) -> str:
         """Connect a host by a key, without testing it. Returns the connection's id.
@@ -389,7 +402,7 @@ class Integrations:
             stored = await tokens_of(Vault(session, self.keys, self.clock), row)
             registered = await self.clients(session).get(row.provider)
         provider = provider_of(row)
-        client = stored.client or (None if registered is None else registered.client)
+        client = stored.client or client_for(provider, registered)
         confirmed = False
         if provider.oauth is not None and client is not None:
             confirmed = await self.flows.revoke(

@@ -1,14 +1,16 @@
 """Calls of a provider's HTTP API by an agent: what may be sent, and what comes back. Pure.
 
 The token goes to the provider's hosts only. Headers are few, so that none makes a GET act as
-another method, and none replaces the credential.
+another method, and none replaces the credential. Where a provider's GET can
+change something, only the paths that its file lists are read.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
 from ocmt_common import bounded_json
 from ocmt_common.bounded_json import NotJson
@@ -74,10 +76,13 @@ def read_call(arguments: bytes, api: Api, *, private_hosts: frozenset[str]) -> A
         headers.append(("Content-Type", content_type))
     if "accept" not in names:
         headers.append(("Accept", "application/json, text/*;q=0.8"))
+    url = _url(_text(given, "url"), given.get("query"), api, private_hosts)
+    if method in _READING and not _only_reads(urlsplit(url).path, api):
+        raise ApiRefused("This call changes something at the provider. Use POST.")
     return ApiCall(
         connection=_text(given, "connection"),
         method=method,
-        url=_url(_text(given, "url"), given.get("query"), api, private_hosts),
+        url=url,
         headers=tuple(headers),
         body=body,
     )
@@ -176,6 +181,17 @@ def _url(text: str, query: object, api: Api, private_hosts: frozenset[str]) -> s
             "",
         )
     )
+
+
+def _only_reads(path: str, api: Api) -> bool:
+    """Whether a GET of this path cannot change anything at the provider."""
+    if api.read_paths is None:
+        return True
+    # A server may resolve these segments, also encoded ones, to a path that was not compared.
+    segments = re.split(r"[/\\]", unquote(unquote(path)))
+    if any(segment.partition(";")[0] in (".", "..") for segment in segments):
+        return False
+    return re.fullmatch(api.read_paths, path, re.ASCII) is not None
 
 
 def _matches(host: str, port: int | None, scheme: str, pattern: str) -> bool:

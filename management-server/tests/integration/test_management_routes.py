@@ -33,7 +33,8 @@ OPEN = {
     ("GET", "/c/{conversation}"),
     ("GET", "/{path}"),
     ("GET", "/api/connections/callback"),
-    ("GET", "/api/connections/client-metadata.json"),
+    ("GET", "/api/connections/callback/{tag}"),
+    ("GET", "/api/connections/client-metadata/{tag}"),
     ("GET", "/assets/{name}"),
     ("GET", "/{name}"),
 }

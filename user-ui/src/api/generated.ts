@@ -324,8 +324,17 @@ export interface Routes {
   "GET /api/connections/callback": {
     answer: unknown;
   };
-  "GET /api/connections/client-metadata.json": {
+  "GET /api/connections/callback/{tag}": {
     answer: unknown;
+    path: {
+      tag: string;
+    };
+  };
+  "GET /api/connections/client-metadata/{tag}": {
+    answer: unknown;
+    path: {
+      tag: string;
+    };
   };
   "POST /api/connections/keys": {
     answer: ConnectionView;

@@ -101,7 +101,10 @@ export class ConnectionsAdd extends LitElement {
           placeholder="api.example.com"
           aria-describedby="host-help"
         />
-        <small id="host-help">The key goes to this host only, over https.</small>
+        <small id="host-help"
+          >The key goes to this host only, over https. Your agent may GET from it without asking;
+          change that under “What it may do”.</small
+        >
       </div>
       <div class="field">
         <label for="header">Header</label>

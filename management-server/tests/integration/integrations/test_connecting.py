@@ -6,7 +6,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
+import pytest
 from fastapi import FastAPI
+from ocmt_management.integrations.service import ConnectionTrouble
 from ocmt_management.settings import ManagementSettings
 from ocmt_testing.management.connecting import Person
 from ocmt_testing.oidc_provider import CLIENT_SECRET
@@ -160,6 +162,39 @@ async def test_clients_are_the_admins_and_secrets_stay(app: FastAPI, ada: Person
     assert deleted.status_code == 204
     start = await ada.browser.post("/api/connections/start", json={"provider": "google"})
     assert (start.status_code, start.json()["code"]) == (409, "provider-not-ready")
+
+
+async def test_a_clients_secret_goes_to_no_address_that_it_was_not_entered_for(
+    app: FastAPI, ada: Person, advance: Callable[[timedelta], None]
+) -> None:
+    connection, other = await ada.connect(), await ada.connect("ada-at-work")
+    endpoints = await ada.provider.endpoints()
+    pending = await ada.provider.consent(await ada.start(), "ada-at-home")
+
+    async def put(secret: str | None = None, **changed: Any) -> tuple[int, str]:
+        body = {"clientId": "ocmt", "endpoints": {**endpoints, **changed}}
+        if secret is not None:
+            body["clientSecret"] = secret
+        answer = await ada.browser.put("/api/admin/integrations/own", json=body)
+        return answer.status_code, answer.json().get("code", "")
+
+    elsewhere = f"{ada.provider.url}/elsewhere"
+    assert await put(tokenUrl=elsewhere) == (422, "client-secret-needed")
+    assert await put(revokeUrl=elsewhere) == (422, "client-secret-needed")
+    assert await put(name="Other notes") == (200, "")
+    assert await ada.connect(connectionId=connection), "nothing of the refused ones was stored"
+
+    assert await put(secret="another-secret-0123", tokenUrl=elsewhere) == (200, "")
+    seen = (await ada.provider.set())["tokens"]
+    assert await ada.come_back(pending) == "?result=client-gone"
+    advance(timedelta(hours=1))
+    with pytest.raises(ConnectionTrouble) as trouble:
+        await app.state.integrations.access(ada.id, connection)
+    assert trouble.value.broken
+    assert (await ada.one(connection))["state"] == "reconnect"
+    gone = await ada.browser.delete(f"/api/connections/{other}")
+    assert gone.json()["revoked"] is False
+    assert (await ada.provider.set())["tokens"] == seen, "no secret was sent to the old address"
 
 
 async def test_no_secret_is_readable_in_the_database(app: FastAPI, ada: Person) -> None:

@@ -19,6 +19,7 @@ from ocmt_management.integrations.repository import IntegrationRepository
 from ocmt_management.integrations.service import Integrations
 from ocmt_management.integrations.token_state import LEASE
 from ocmt_testing.management.connecting import Person
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 Advance = Callable[[timedelta], None]
@@ -242,10 +243,11 @@ async def test_invalid_grant_is_not_believed_when_another_process_was_faster(
     assert (await ada.one(connection))["state"] == "ok"
 
 
-async def test_new_tokens_of_a_disconnected_account_are_revoked(
-    app: FastAPI, ada: Person, advance: Advance
+@pytest.mark.parametrize("gone", ["connection", "user"])
+async def test_new_tokens_of_what_was_deleted_meanwhile_are_revoked(
+    app: FastAPI, bob: Person, advance: Advance, gone: str
 ) -> None:
-    connection = await ada.connect()
+    connection = await bob.connect()
     advance(HOUR)
     sent: list[str] = []
 
@@ -258,10 +260,15 @@ async def test_new_tokens_of_a_disconnected_account_are_revoked(
 
     http = Watching()
 
-    async def disconnect() -> None:
-        await ada.browser.delete(f"/api/connections/{connection}")
+    async def delete() -> None:
+        if gone == "connection":
+            await bob.browser.delete(f"/api/connections/{connection}")
+            return
+        async with app.state.database.write() as session:
+            await session.execute(text("DELETE FROM users WHERE id = :id"), {"id": bob.id})
 
-    http.during = disconnect
-    with pytest.raises(ConnectionTrouble):
-        await refresher(app, http).access(ada.id, connection)
+    http.during = delete
+    async with asyncio.timeout(10):
+        with pytest.raises(ConnectionTrouble):
+            await refresher(app, http).access(bob.id, connection)
     assert sent == ["token", "revocation", "revocation"]

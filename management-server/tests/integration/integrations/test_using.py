@@ -5,10 +5,12 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from ocmt_management.integrations.resource_metadata import issuer_tag
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.connecting import Person
 from ocmt_testing.management.people import agent_is
@@ -203,7 +205,20 @@ async def test_a_tool_server_is_signed_in_to_without_a_client_of_the_operator(
         started = (await ada.browser.post(path)).json()["url"]
         assert "resource=" in started
         assert "code_challenge_method=S256" in started
-        back = await ada.come_back(await ada.provider.consent(started, "ada-at-mcp"))
+        tag = issuer_tag(ada.provider.url)
+        redirect = parse_qs(urlsplit(started).query)["redirect_uri"][0]
+        assert redirect.endswith(f"/api/connections/callback/{tag}"), "that of its issuer alone"
+        stolen = await ada.provider.consent(started, "ada-at-mcp")
+        for path_of_another in ("callback", f"callback/{issuer_tag('https://evil.example')}"):
+            elsewhere = stolen.replace(f"callback/{tag}", path_of_another)
+            assert elsewhere != stolen
+            assert await ada.come_back(elsewhere) == "?result=issuer-wrong"
+            started = (await ada.browser.post(path)).json()["url"]
+            stolen = await ada.provider.consent(started, "ada-at-mcp")
+        own = await ada.provider.consent(await ada.start(), "ada-at-notes")
+        mixed_up = own.replace("/callback", f"/callback/{tag}")
+        assert await ada.come_back(mixed_up) == "?result=issuer-wrong"
+        back = await ada.come_back(stolen)
         assert back.startswith("?result=connected"), back
         await app.state.tools.idle()
         view = await user.view(added)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from ocmt_management.integrations.catalogue import shipped
 from ocmt_management.integrations.service import Answer, Api
 from ocmt_management.tools.api_request import (
     ApiRefused,
@@ -20,6 +21,9 @@ API = Api(
     headers=("X-Version",),
     default_headers={"X-Version": "7"},
 )
+_slack = shipped()["slack"].api
+assert _slack is not None
+SLACK = _slack
 TOKEN = SecretValue("secret-token-0123")
 
 
@@ -76,6 +80,46 @@ def test_addresses_of_others(url: str) -> None:
 def test_the_rule_follows_the_method(more: dict[str, Any], tool: str) -> None:
     assert named_connection(call(url="/x", **more)) == ("example", tool)
     assert read_call(call(url="/x", **more), API, private_hosts=frozenset()).tool == tool
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/auth.test", "/users.list?limit=5", "/conversations.history", "/users.profile.get",
+        "/search.messages", "/users.lookupByEmail", "/chat.scheduledMessages.list",
+        "https://files.slack.com/files-pri/T1-F1/a%20b.png",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_listed_method_of_slack_is_read(url: str, method: str) -> None:
+    assert read_call(call(url=url, method=method), SLACK, private_hosts=frozenset()).tool == "read"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/chat.postMessage", "/chat.postMessage?channel=C1&text=x", "/chat%2EpostMessage",
+        "/chat%252EpostMessage", "/users.list/../chat.postMessage",
+        "/users.list%2F..%2Fchat.delete",
+        "https://slack.com//api/chat.postMessage", "https://slack.com/api//chat.postMessage",
+        "https://slack.com/api/users.list/", "https://slack.com/api/chat.postMessage/users.list",
+        "https://slack.com/files-pri/../api/chat.postMessage",
+        "https://slack.com/files-pri/%2e%2e/api/chat.postMessage",
+        "https://slack.com/files-pri/%252e%252e/api/chat.postMessage",
+        "https://slack.com/files-pri/..%2Fapi/chat.postMessage",
+        "https://slack.com/files-pri/..%5Capi/chat.postMessage",
+        "https://slack.com/files-pri/..;/api/chat.postMessage",
+        "/files.getUploadURLExternal", "/auth.revoke", "/conversations.join", "/",
+        "/users.list%0A", "/users.list;x", "/us%65rs.list",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_method_of_slack_that_may_change_something_is_not_read(url: str, method: str) -> None:
+    with pytest.raises(ApiRefused, match="Use POST"):
+        read_call(call(url=url, method=method), SLACK, private_hosts=frozenset())
+    posted = call(url=url, method="POST")
+    assert named_connection(posted) == ("example", "change")
+    assert read_call(posted, SLACK, private_hosts=frozenset()).tool == "change"
 
 
 @pytest.mark.parametrize(
