@@ -81,11 +81,8 @@ class Provisioning:
         elif agent.state is HibernationState.PROVISIONING:
             await self._registry.insert(agent)
         elif agent.agent_token != token:
-            if agent.container_token is None:
-                await self._hibernation.suspender.force_stop(agent, why=reasons.NEW_TOKEN)
+            await self._hibernation.suspender.force_stop(agent, why=reasons.NEW_TOKEN)
             await self._registry.replace_token(agent, token)
-            if agent.container_token is not None and agent.state is not HibernationState.FAILED:
-                return  # the relay knows the new one, and the container has its own
         elif agent.state is not HibernationState.FAILED:
             return
         await self._registry.move(agent, HibernationState.PROVISIONING, why=reasons.PROVISION)

@@ -71,7 +71,8 @@ class Agent:
     paused."""
     container_token: SecretText | None = None
     """The token in its container's environment, where that is not the agent token: the relay
-    replaces it. An agent that was made beforehand had its container before it had a user."""
+    replaces it. An agent that was made beforehand had its container before it had a user; the
+    user's next agent token ends it."""
     spare: bool = False
     """Made beforehand, and not claimed by a user yet; `user_id` is then its home."""
     disabled: bool = False

@@ -175,16 +175,20 @@ class AgentRegistry:
         (self._spares if agent.spare else self._agents).pop(agent.user_id, None)
 
     async def replace_token(self, agent: Agent, token: str) -> None:
-        """Store another agent token. If that fails, keep the old one and raise a 503 `Problem`."""
-        before, agent.agent_token = agent.agent_token, SecretText(token)
+        """Store another agent token. If that fails, keep the old one and raise a 503 `Problem`.
+
+        The relay refuses the token that the container had, also one of a claimed agent's own.
+        """
+        before = agent.agent_token, agent.container_token
+        held = _container_token(agent)
+        agent.agent_token, agent.container_token = SecretText(token), None
         try:
             await self._store.keep(agent)
         except StoreError as error:
-            agent.agent_token = before
+            agent.agent_token, agent.container_token = before
             raise self._database_down(error) from error
-        if agent.container_token is None:
-            self._by_token.pop(_token_hash(before), None)
-            self._by_token[_token_hash(token)] = agent
+        self._by_token.pop(_token_hash(held), None)
+        self._by_token[_token_hash(token)] = agent
 
     async def set_policy(self, agent: Agent, policy: AgentPolicy) -> None:
         """Store the user's policy. If that fails, keep the old one and raise a 503 `Problem`."""

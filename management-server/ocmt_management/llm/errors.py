@@ -164,6 +164,16 @@ def price_unknown(provider: str) -> LlmError:
     )
 
 
+def background_refused(provider: str) -> LlmError:
+    return LlmError(
+        REPLACED_STATUS,
+        "background-refused",
+        f"Your use of {provider} has a limit, so answers in the background, which report no use of "
+        "tokens, are off. Send the message again without `background`.",
+        kind=FINAL,
+    )
+
+
 # OpenClaw retries the first of these errors. The second in a row is final, since a provider's
 # outage usually lasts longer than a chat can wait.
 

@@ -18,6 +18,7 @@ from ocmt_management.llm.upstream import Outcome, UpstreamRequest, UpstreamRespo
 from ocmt_management.vault.service import SecretValue
 
 _DEFAULT_NAMES = frozenset({"default", "ocmt/default"})
+_NOT_IN_BACKGROUND = (b"false", b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ async def answer_of_provider(
         raise _refused(llm, caller, errors.other_shape(chosen.provider.name))
     model = chosen.model if body.model in _DEFAULT_NAMES else body.model
     plain = {**body.members, "model": model}
+    if caller.limited:
+        if bytes(body.members.get("background", b"false")) not in _NOT_IN_BACKGROUND:
+            # Its answer comes later, with a usage that OCMT never sees.
+            raise _refused(llm, caller, errors.background_refused(chosen.provider.name))
+        plain.pop("service_tier", None)  # prices, and so reserves, are those of the usual tier
     options: dict[str, Any] = {}
     without_stream_options: Callable[[], bytes] | None = None
     if shape is Shape.OPENAI and body.stream:
@@ -74,7 +80,12 @@ async def answer_of_provider(
     def done(outcome: Outcome) -> None:
         if outcome.tokens is None or outcome.estimated:
             meter.key = replace(meter.key, model=chosen.model)
-        meter.done(outcome.tokens, error=outcome.error, estimated=outcome.estimated)
+        meter.done(
+            outcome.tokens,
+            error=outcome.error,
+            estimated=outcome.estimated,
+            unreported=outcome.unreported,
+        )
 
     return UpstreamResponse(llm.http(chosen.provider), upstream, done=done)
 

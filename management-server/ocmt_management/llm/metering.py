@@ -43,6 +43,8 @@ class Meter:
     llm: Llm
     key: UsageKey
     reservation: str | None = None
+    reserved: int = 0
+    """In nano-dollars."""
 
     async def reserve(self, request: bytes, members: dict[str, Raw], *, provider: str) -> None:
         """Reserve the request's estimated cost.
@@ -56,6 +58,7 @@ class Meter:
         amount = price.cost(estimated_counts(request, written=_most_written(members)))
         try:
             self.reservation = await self.llm.ledger.reserve(self.key, amount)
+            self.reserved = amount
         except BudgetReached as reached:
             error = (
                 errors.shared_key_used_up(reached.period, provider)
@@ -70,8 +73,12 @@ class Meter:
         *,
         error: ModelError | None = None,
         estimated: bool = False,
+        unreported: bool = False,
     ) -> None:
-        """Record the request's usage, and its error for the chat."""
+        """Record the request's usage, and its error for the chat.
+
+        With `unreported`, a request with a reservation costs at least what was reserved.
+        """
         llm, key = self.llm, self.key
         if error is None:
             llm.last_errors.forget(key.user_id)
@@ -82,6 +89,8 @@ class Meter:
         if tokens is not None:
             llm.prices.refresh()
             cost = llm.prices.table.cost(key.provider, key.model, tokens, key.day)
+        if unreported and self.reservation is not None:
+            cost = max(cost or 0, self.reserved)
         used = UsageSum.of(tokens, cost=cost, estimated=estimated)
         llm.metrics.used(key, used)
         llm.usage.record(key, used, reservation=self.reservation)

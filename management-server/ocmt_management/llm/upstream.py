@@ -72,6 +72,8 @@ class Outcome:
     error: ModelError | None
     estimated: bool = False
     """Whether `tokens` is estimated: the provider reported none, or the answer was cut."""
+    unreported: bool = False
+    """Whether nothing shows how much the provider wrote: it may be as much as was asked for."""
 
 
 class UpstreamResponse(Response):
@@ -275,14 +277,21 @@ class UpstreamResponse(Response):
             if self._error is not None:
                 return Outcome(None, self._error)
             # The client disconnected first; the provider may still have read the request.
-            return Outcome(estimated_counts(self._request.body), None, estimated=True)
+            counted = estimated_counts(self._request.body)
+            return Outcome(counted, None, estimated=True, unreported=True)
         tokens = reader.tokens()
         if tokens is not None and self._whole:
             return Outcome(tokens, None)
         if reader.error is not None and tokens is None and not reader.estimate():
             return Outcome(None, self._error)
         counted = estimated_counts(self._request.body, tokens, written=reader.estimate())
-        return Outcome(counted, self._error, estimated=True)
+        # A stream shows how much was written until it stopped.
+        unreported = (
+            tokens is None
+            and reader.error is None
+            and not (reader.streamed and (reader.estimate() or self._error))
+        )
+        return Outcome(counted, self._error, estimated=True, unreported=unreported)
 
 
 async def _head(arriving: AsyncIterator[bytes]) -> bytes:

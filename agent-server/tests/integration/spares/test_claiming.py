@@ -5,10 +5,15 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.decisions.memory_admission import MIB, HostFigures
 from ocmt_agent.gateway.access import GatewayAccess
+from ocmt_agent.proxy.forwarding import open_session
+from ocmt_agent.proxy.relay import relay_app
+from ocmt_agent.records.agent import Agent
+from ocmt_agent.records.store import StoreError
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
 from ocmt_agent.spares.warm_up import NotWarm
 from ocmt_common.agent_api import HibernationState as S
@@ -33,6 +38,21 @@ async def chat(host: Host, user_id: str) -> None:
 async def events(host: Host, user_id: str = "ada") -> list[tuple[str, str]]:
     answer = (await host.client.get(f"/api/containers/{user_id}/events")).json()
     return [(event["toState"], event["why"]) for event in answer["events"]]
+
+
+async def refused_by_relay(host: Host, token: str) -> bool:
+    registry = host.parts.registry
+    async with open_session() as session:
+        relay = relay_app(
+            "http://127.0.0.1:9",  # unreachable: a token that is passed on gets a 503
+            registry.is_agent_token,
+            session,
+            for_management=registry.token_for_management,
+        )
+        transport = httpx2.ASGITransport(app=relay)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://relay") as container:
+            answer = await container.post("/mcp", headers={"authorization": f"Bearer {token}"})
+    return (answer.status_code, answer.json()["code"]) == (424, "unknown-token")
 
 
 async def test_a_new_user_gets_one_without_a_boot_and_it_is_theirs(tmp_path: Path) -> None:
@@ -165,17 +185,43 @@ async def test_a_claimed_agent_sleeps_restarts_and_is_found_again_like_any_other
         assert host.parts.registry.spares() == []
 
 
-async def test_another_agent_token_needs_no_restart(tmp_path: Path) -> None:
+async def test_another_agent_token_revokes_the_one_of_the_container(tmp_path: Path) -> None:
+    other = "another-agent-token"
     async with open_host(tmp_path) as host:
-        await host.make_spares(1)
-        agent = await host.provision()
-        calls = dict(host.runtime.calls)
-        await host.provision(token="another-agent-token")
-        assert dict(host.runtime.calls) == calls
-        registry = host.parts.registry
-        token = str(agent.container_token)
-        assert registry.token_for_management(token) == "another-agent-token"
+        (spare,) = await host.make_spares(1)
+        home, old = spare.user_id, str(spare.container_token)
+        await host.provision()
+        await host.provision(token=other)
+        assert await refused_by_relay(host, old)
+        assert host.parts.registry.token_for_management(other) == other
+        assert host.runtime.containers[home].spec.agent_token == other
+        assert host.runtime.removed_state == []
         assert host.state() is S.RUNNING
+        await chat(host, "ada")
+        runtime, gateway, clock = host.runtime, host.gateway, host.clock
+    async with open_host(tmp_path, runtime=runtime, gateway=gateway, clock=clock) as host:
+        assert await refused_by_relay(host, old)
+        assert host.parts.registry.token_for_management(other) == other
+
+
+async def test_a_token_that_cannot_be_stored_leaves_the_one_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_host(tmp_path) as host:
+        (spare,) = await host.make_spares(1)
+        old = str(spare.container_token)
+        await host.provision()
+        registry = host.parts.registry
+
+        async def full(agent: Agent) -> None:
+            raise StoreError("The disk is full.")
+
+        monkeypatch.setattr(registry._store, "keep", full)
+        with pytest.raises(Problem):
+            await host.provision(token="another-agent-token")
+        assert registry.token_for_management(old) == AGENT_TOKEN
+        assert not registry.is_agent_token("another-agent-token")
+        assert registry.get("ada").spec().agent_token == old
 
 
 async def test_a_user_whose_state_is_here_goes_on_with_it(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def own_errors() -> list[errors.LlmError]:
         for error in (
             errors.no_key(name),
             errors.price_unknown(name),
+            errors.background_refused(name),
             errors.other_shape(name),
             errors.address_refused(),
             *(errors.shared_key_used_up(period, name) for period in Period),

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
-from ocmt_testing.management.people import Person
+from ocmt_testing.management.people import Person, until
 from ocmt_testing.management.provider import Provider, openai_chunks, provider_urls
 
 KEY = "sk-adas-own-key-0123456789"
@@ -301,6 +301,100 @@ async def test_a_failed_request_gives_its_reserve_back(
 
     budget = (await usage(app, paying))["budget"]
     assert (budget["daySpentUsd"], budget["reached"]) == (0, None)
+
+
+@pytest.mark.parametrize("background", [True, 1, "true"])
+async def test_an_answer_in_the_background_is_refused_under_a_limit(
+    paying: Person, provider: Provider, background: object
+) -> None:
+    body = {"input": "hello", "background": background}
+    assert (await paying.agent.post("/responses", json=body)).status_code == 200
+    await limit(paying, paying.id, dayHardUsd=5)
+
+    refused = await paying.agent.post("/responses", json=body)
+
+    assert (refused.status_code, refused.json()["code"]) == (424, "background-refused")
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+    assert len(provider.asked) == 1
+    for harmless in (False, None):
+        body["background"] = harmless
+        assert (await paying.agent.post("/responses", json=body)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/responses", "/chat/completions"])
+async def test_a_limit_leaves_the_service_tier_to_the_provider(
+    paying: Person, provider: Provider, path: str
+) -> None:
+    body = asking(input="hello", service_tier="priority", stream=False)
+    await paying.agent.post(path, json=body)
+    await limit(paying, paying.id, dayHardUsd=5)
+    await paying.agent.post(path, json=body)
+
+    assert ["service_tier" in asked.body for asked in provider.asked] == [True, False]
+
+
+RESERVED = 1000 * 30e-6
+"""For an answer of at most a thousand tokens; the request adds less than a hundredth."""
+
+
+async def test_a_whole_answer_without_usage_costs_what_was_reserved(
+    app: FastAPI, paying: Person, provider: Provider
+) -> None:
+    await limit(paying, paying.id, dayHardUsd=5)
+    provider.whole = {"id": "resp_1", "status": "queued", "usage": None}
+
+    body = {"input": "hello", "max_output_tokens": 1000}
+    assert (await paying.agent.post("/responses", json=body)).status_code == 200
+
+    found = await usage(app, paying)
+    assert found["rows"][0]["estimated"] == 1
+    assert found["rows"][0]["costUsd"] == pytest.approx(RESERVED, rel=0.01)
+    assert found["budget"]["daySpentUsd"] == pytest.approx(RESERVED, rel=0.01)
+
+
+async def test_a_caller_that_leaves_before_the_answer_pays_what_was_reserved(
+    app: FastAPI, paying: Person, provider: Provider
+) -> None:
+    await limit(paying, paying.id, dayHardUsd=5)
+    provider.silent = True
+
+    asking_long = asyncio.create_task(ask(paying, max_tokens=1000))
+    async with asyncio.timeout(60):
+        await provider.thinking.wait()
+        asking_long.cancel()
+        await provider.left.wait()
+    await asyncio.gather(asking_long, return_exceptions=True)
+
+    await until(lambda: bool(app.state.llm.usage._sums))
+    budget = (await usage(app, paying))["budget"]
+    assert budget["daySpentUsd"] == pytest.approx(RESERVED, rel=0.01)
+
+
+async def test_a_stopped_stream_costs_what_was_written(
+    app: FastAPI, paying: Person, provider: Provider
+) -> None:
+    await limit(paying, paying.id, dayHardUsd=5)
+    provider.go_on = asyncio.Queue()
+    body = asking(max_tokens=1000)
+    async with paying.agent.stream("POST", "/chat/completions", json=body) as answer:
+        await anext(answer.aiter_raw())
+    async with asyncio.timeout(60):
+        await provider.left.wait()
+
+    await until(lambda: bool(app.state.llm.usage._sums))
+    budget = (await usage(app, paying))["budget"]
+    assert 0 < budget["daySpentUsd"] < RESERVED / 20
+
+
+async def test_an_error_in_a_whole_answer_does_not_cost_the_reserve(
+    app: FastAPI, paying: Person, provider: Provider
+) -> None:
+    await limit(paying, paying.id, dayHardUsd=5)
+    provider.whole = {"error": {"message": "The server had an error.", "type": "server_error"}}
+
+    await ask(paying, stream=False, max_tokens=1000)
+
+    assert (await usage(app, paying))["budget"]["daySpentUsd"] < RESERVED / 20
 
 
 async def test_a_database_away_in_mid_stream_settles_later(
