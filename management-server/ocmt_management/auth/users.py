@@ -156,6 +156,7 @@ class UserAdministration:
             created_at=now,
             expires_at=now + INVITATION_LIFE,
         )
+        await self._links.delete_made_for(email)  # one of the invitation that this one replaces
         await self._invitations.replace(invitation)
         self._audit.record(
             "invitation.sent", user_id=self._admin.user_id, actor=self._admin.user_id, subject=email

@@ -72,7 +72,9 @@ async def test_an_invitations_link_signs_in_any_browser_once(
     assert (await use(new_browser(), token)).status_code == 403
 
 
-@pytest.mark.parametrize("end", ["withdrawn", "replaced", "expired", "account", "invited again"])
+@pytest.mark.parametrize(
+    "end", ["withdrawn", "replaced", "expired", "account", "invited again", "renewed"]
+)
 async def test_an_invitations_link_ends_with_it_and_never_opens_an_account(
     *,
     sign_in_admin: SignIn,
@@ -100,6 +102,8 @@ async def test_an_invitations_link_ends_with_it_and_never_opens_an_account(
         case "invited again":
             await admin.delete(f"/api/admin/invitations/{row['id']}")
             await link_for(admin, seen_secrets)
+        case "renewed":
+            await admin.post("/api/admin/invitations", json={"email": NEW})
     assert (await use(new_browser(), token)).status_code == 403
 
 
