@@ -51,14 +51,16 @@ async def test_an_answer_is_good_once_in_the_session_that_asked(
     app: FastAPI,
     ada: Person,
     bob: Person,
-    sign_in: SignIn,
+    sign_in_admin: SignIn,
     new_browser: Callable[[], httpx2.AsyncClient],
     advance: Callable[[timedelta], None],
 ) -> None:
     back = await ada.provider.consent(await ada.start(), "ada-at-notes")
     for_another = Person(bob.id, bob.browser, ada.provider, ada.secrets)
     stranger = Person("", new_browser(), ada.provider, ada.secrets)
-    other_session = Person(ada.id, await sign_in("ada@example.com"), ada.provider, ada.secrets)
+    other_session = Person(
+        ada.id, await sign_in_admin("ada@example.com"), ada.provider, ada.secrets
+    )
     assert await for_another.come_back(back) == "?result=state-wrong"
     assert await stranger.come_back(back) == "?result=signed-out"
     assert await other_session.come_back(back) == "?result=state-wrong"
