@@ -29,9 +29,10 @@ from ocmt_management.agents.service import AgentView
 from ocmt_management.audit import service as audit_service
 from ocmt_management.audit.dependencies import Audit
 from ocmt_management.auth.dependencies import AdminUser, UserAdministration
-from ocmt_management.auth.service import Invitation, Role, Status, User
+from ocmt_management.auth.service import Invitation, Role, Status, User, check_deletion
 from ocmt_management.db import after_commit
 from ocmt_management.dependencies import Clock, Database, Transaction
+from ocmt_management.integrations.dependencies import Integrations
 from ocmt_management.llm.dependencies import Llm
 from ocmt_management.tools.dependencies import Tools
 from ocmt_management.vault.dependencies import Vault
@@ -75,9 +76,14 @@ async def delete_user(
     vault: Vault,
     llm: Llm,
     tools: Tools,
+    integrations: Integrations,
+    database: Database,
     reconciler: Reconciler,
     db: Transaction,
 ) -> UserRow:
+    async with database.read() as session:
+        await check_deletion(session, user_id, confirmation=body.email)
+    await integrations.disconnect_all(user_id)  # before the transaction: it asks the providers
     user = await users.delete(user_id, confirmation=body.email)
     await vault.shred(user_id, actor=admin.user_id)
     after_commit(db, lambda: llm.user_changed(user_id))

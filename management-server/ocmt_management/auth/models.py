@@ -43,6 +43,8 @@ class User(Base):
     status: Mapped[str] = mapped_column(String(16), default=Status.ACTIVE)
     created_at: Mapped[datetime]
     last_sign_in_at: Mapped[datetime | None]
+    mailbox_proved_at: Mapped[datetime | None]
+    """The first sign-in by a mailed link. Others may have opened the account before it."""
 
 
 class Invitation(Base):

@@ -71,6 +71,17 @@ class UserRepository:
         rows = await self._session.execute(select(User.id, User.email).where(User.id.in_(user_ids)))
         return {user_id: email for user_id, email in rows}
 
+    async def prove_mailbox(self, user_id: str, now: datetime) -> bool:
+        """Record that the user has proved the mailbox. Only the first call returns `True`."""
+        proved = await self._session.scalars(
+            update(User)
+            .where(User.id == user_id, User.mailbox_proved_at.is_(None))
+            .values(mailbox_proved_at=now)
+            .returning(User.id)
+            .execution_options(synchronize_session=False)
+        )
+        return proved.first() is not None
+
     async def delete(self, user_id: str) -> None:
         """Delete the user. Foreign keys delete the user's rows in other tables."""
         await self._session.execute(delete(User).where(User.id == user_id))

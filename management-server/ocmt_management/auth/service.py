@@ -9,6 +9,7 @@ from ocmt_management.auth.models import Invitation, Role, Status, User
 from ocmt_management.auth.repository import LinkRepository, UserRepository
 from ocmt_management.auth.schemas import UserView
 from ocmt_management.auth.socket_session import SocketSession
+from ocmt_management.auth.users import deletable
 from ocmt_management.clock import Clock
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Status",
     "User",
     "UserView",
+    "check_deletion",
     "delete_user",
     "email_addresses_of",
     "existing_users",
@@ -67,6 +69,11 @@ async def find_by_address(session: AsyncSession, email: str) -> str | None:
 async def lock_user(session: AsyncSession, user_id: str) -> None:
     """Lock the user's row until the transaction ends."""
     await UserRepository(session).lock(user_id)
+
+
+async def check_deletion(session: AsyncSession, user_id: str, *, confirmation: str) -> None:
+    """Raise `Problem` if the user may not be deleted; `confirmation` is their address."""
+    await deletable(UserRepository(session), user_id, confirmation=confirmation)
 
 
 async def delete_user(session: AsyncSession, user_id: str, *, clock: Clock) -> None:

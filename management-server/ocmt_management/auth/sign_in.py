@@ -77,6 +77,7 @@ class SignIn:
     ) -> None:
         self._db = session
         self._links = LinkRepository(session)
+        self._users = UserRepository(session)
         self._allow_list = AllowList(session, settings, clock)
         self._audit = Audit(session, clock)
         self._sessions = sessions
@@ -160,7 +161,8 @@ class SignIn:
                 link.id, self._hash("code", link.id, code), at_most=CODES_PER_LINK, now=now
             )
             return CodeShown(code) if shown else None
-        return await self._consume(link.id, link.email, user_agent=user_agent)
+        mailed = link.verifier_hash is not None
+        return await self._consume(link.id, link.email, mailed=mailed, user_agent=user_agent)
 
     async def use_code(
         self, code: str, *, verifier: str | None, user_agent: str
@@ -176,7 +178,7 @@ class SignIn:
         )
         for link_id, email, code_hash in waiting:
             if hmac.compare_digest(code_hash, self._hash("code", link_id, code)):
-                return await self._consume(link_id, email, user_agent=user_agent)
+                return await self._consume(link_id, email, mailed=True, user_agent=user_agent)
         return None
 
     async def _live(self, token: str) -> SignInLink | None:
@@ -186,7 +188,7 @@ class SignIn:
 
     async def _requested_here(self, link: SignInLink, verifier: str | None) -> bool:
         if link.verifier_hash is None:
-            return True  # made by the operator, for any browser
+            return True  # made by the operator or an admin, for any browser
         if verifier is None:
             return False
         hashed = self._hash("verifier", verifier)
@@ -194,7 +196,9 @@ class SignIn:
             hashed, link.email, self._clock()
         )
 
-    async def _consume(self, link_id: str, email: str, *, user_agent: str) -> SignedIn | None:
+    async def _consume(
+        self, link_id: str, email: str, *, mailed: bool, user_agent: str
+    ) -> SignedIn | None:
         now = self._clock()
         if not await self._links.consume(link_id, now):
             return None
@@ -203,6 +207,9 @@ class SignIn:
             return None
         user.last_sign_in_at = now
         await self._db.flush()
+        if mailed and await self._users.prove_mailbox(user.id, now):
+            # Whoever opened the account by another link, such as an admin, is out from now on.
+            await self._sessions.end_all(user.id, actor="server")
         self._audit.record("sign-in", user_id=user.id, actor=user.id, detail=user_agent)
         token = self._sessions.begin(user, user_agent=user_agent)
         user_id = user.id

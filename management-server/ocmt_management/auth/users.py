@@ -38,6 +38,27 @@ async def keep_an_admin(users: UserRepository, user: User) -> None:
         )
 
 
+async def deletable(users: UserRepository, user_id: str, *, confirmation: str) -> User:
+    """The user, if they may be deleted. Raises `Problem` otherwise.
+
+    `confirmation` is the user's address.
+    """
+    user = await users.by_id(user_id)
+    if user is None:
+        raise Problem(404, "user-unknown", "This user does not exist. Reload the list.")
+    if user.email != confirmation:
+        raise Problem(
+            409,
+            "wrong-confirmation",
+            "The address sent is not this user's. Deleting cannot be undone: send the address "
+            "of the user to delete.",
+        )
+    if user.status == Status.DELETING:
+        return user
+    await keep_an_admin(users, user)
+    return user
+
+
 class UserDeletion:
     """Deletes a user on behalf of `actor`, within one transaction."""
 
@@ -56,19 +77,9 @@ class UserDeletion:
         `confirmation` is the user's address. The caller shreds the vault in the same transaction.
         """
         await self._users.lock_installation()
-        user = await self._users.by_id(user_id)
-        if user is None:
-            raise Problem(404, "user-unknown", "This user does not exist. Reload the list.")
-        if user.email != confirmation:
-            raise Problem(
-                409,
-                "wrong-confirmation",
-                "The address sent is not this user's. Deleting cannot be undone: send the address "
-                "of the user to delete.",
-            )
+        user = await deletable(self._users, user_id, confirmation=confirmation)
         if user.status == Status.DELETING:
             return user
-        await keep_an_admin(self._users, user)
         await self._sessions.end_all(user_id, actor=self._actor)
         await self._invitations.delete_for(user.email)
         user.status = Status.DELETING
@@ -156,6 +167,7 @@ class UserAdministration:
             created_at=now,
             expires_at=now + INVITATION_LIFE,
         )
+        await self._links.delete_made_for(email)  # one of the invitation that this one replaces
         await self._invitations.replace(invitation)
         self._audit.record(
             "invitation.sent", user_id=self._admin.user_id, actor=self._admin.user_id, subject=email

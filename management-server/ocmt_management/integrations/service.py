@@ -1,9 +1,11 @@
 """People's connections: what the endpoints and other domains use."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
+import structlog
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -77,8 +79,11 @@ __all__ = [
     "standing_of",
 ]
 
+log = structlog.get_logger(__name__)
+
 CALLBACK = "/api/connections/callback"
 DOCUMENT = "/api/connections/client-metadata"
+_DISCONNECT_ALL_WITHIN_S = 10
 
 
 class Integrations:
@@ -417,6 +422,20 @@ class Integrations:
         await self._changed(user_id)
         by_hand = None if provider.oauth is None else provider.oauth.revocation.by_hand
         return confirmed, None if confirmed else by_hand
+
+    async def disconnect_all(self, user_id: str) -> None:
+        """Disconnect what the user connected, before their tokens are shredded.
+
+        Takes at most 10 s. What fails or takes longer is left: deleting a person goes on.
+        """
+        with suppress(TimeoutError, Problem):
+            async with asyncio.timeout(_DISCONNECT_ALL_WITHIN_S):
+                async with self.database.read() as session:
+                    rows = await IntegrationRepository(session).connections(user_id)
+                ends = (self.disconnect(user_id, row.id) for row in rows)
+                for error in await asyncio.gather(*ends, return_exceptions=True):
+                    if isinstance(error, Exception):
+                        log.warning("not disconnected", kind=type(error).__name__)
 
     async def _changed(self, user_id: str) -> None:
         if self.listener is not None:

@@ -6,8 +6,10 @@ from starlette.responses import StreamingResponse
 from ocmt_management.agents.dependencies import Reconciler
 from ocmt_management.audit.service import Audit
 from ocmt_management.auth.dependencies import CurrentUser, OwnAccount
+from ocmt_management.auth.service import check_deletion
 from ocmt_management.db import after_commit
 from ocmt_management.dependencies import Clock, Database, Transaction
+from ocmt_management.integrations.dependencies import Integrations
 from ocmt_management.llm.dependencies import Llm
 from ocmt_management.me.export import exported
 from ocmt_management.me.schemas import AccountDeletion
@@ -37,11 +39,16 @@ async def delete_account(
     vault: Vault,
     llm: Llm,
     tools: Tools,
+    integrations: Integrations,
     reconciler: Reconciler,
+    database: Database,
     db: Transaction,
 ) -> None:
     """Begin to delete the account, with the agent and all its files. It cannot be undone."""
     user_id = user.user_id
+    async with database.read() as session:
+        await check_deletion(session, user_id, confirmation=body.email)
+    await integrations.disconnect_all(user_id)  # before the transaction: it asks the providers
     await account.delete(user_id, confirmation=body.email)
     await vault.shred(user_id, actor=user_id)
     after_commit(db, lambda: llm.user_changed(user_id))

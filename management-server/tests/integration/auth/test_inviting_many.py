@@ -72,7 +72,9 @@ async def test_an_invitations_link_signs_in_any_browser_once(
     assert (await use(new_browser(), token)).status_code == 403
 
 
-@pytest.mark.parametrize("end", ["withdrawn", "replaced", "expired", "account", "invited again"])
+@pytest.mark.parametrize(
+    "end", ["withdrawn", "replaced", "expired", "account", "invited again", "renewed"]
+)
 async def test_an_invitations_link_ends_with_it_and_never_opens_an_account(
     *,
     sign_in_admin: SignIn,
@@ -100,7 +102,30 @@ async def test_an_invitations_link_ends_with_it_and_never_opens_an_account(
         case "invited again":
             await admin.delete(f"/api/admin/invitations/{row['id']}")
             await link_for(admin, seen_secrets)
+        case "renewed":
+            await admin.post("/api/admin/invitations", json={"email": NEW})
     assert (await use(new_browser(), token)).status_code == 403
+
+
+@pytest.mark.both_databases
+async def test_the_first_sign_in_by_mail_ends_what_an_admin_began_by_the_link(
+    sign_in: SignIn, sign_in_admin: SignIn, new_browser: NewBrowser, seen_secrets: set[str]
+) -> None:
+    admin = await sign_in_admin("admin@example.com")
+    admins_own = new_browser()
+    assert (await use(admins_own, await link_for(admin, seen_secrets))).status_code == 200
+    user_id = await id_of(admins_own)
+
+    first = await sign_in(NEW)
+
+    assert await id_of(first) == user_id
+    assert (await admins_own.get("/api/me")).status_code == 401
+    second = await sign_in(NEW)
+    for browser in (first, second, admin):
+        assert (await browser.get("/api/me")).status_code == 200
+    events = (await admin.get("/api/admin/audit", params={"user": user_id})).json()["events"]
+    ended = [event["actor"] for event in events if event["action"] == "session.ended"]
+    assert ended == ["server"]
 
 
 @pytest.mark.both_databases

@@ -84,9 +84,9 @@ async def test_a_stranger_is_refused(served: Server, ada: httpx2.AsyncClient) ->
 
 
 async def test_signing_out_ends_every_chat_of_that_session(
-    ada: httpx2.AsyncClient, sign_in: SignIn, open_tab: OpenTab
+    ada: httpx2.AsyncClient, sign_in_admin: SignIn, open_tab: OpenTab
 ) -> None:
-    elsewhere = await sign_in("ada@example.com")
+    elsewhere = await sign_in_admin("ada@example.com")
     here, there = [await open_tab(ada) for _ in range(2)], await open_tab(elsewhere)
     for tab in (*here, there):
         await tab.gets("status")

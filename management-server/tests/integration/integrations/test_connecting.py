@@ -1,5 +1,6 @@
 """Connecting accounts at a real authorization server, and every way in which that goes wrong."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -49,18 +50,60 @@ async def test_two_accounts_are_connected_tested_and_disconnected(
     assert (repeated.status_code, repeated.json()["code"]) == (404, "connection-unknown")
 
 
+@pytest.mark.parametrize("by", ["the person", "an admin"])
+async def test_deleting_a_person_ends_the_access_at_the_provider(
+    app: FastAPI, ada: Person, bob: Person, by: str
+) -> None:
+    connection = await bob.connect("bob-at-notes")
+    access = await app.state.integrations.access(bob.id, connection)
+    deleter, path = bob.browser, "/api/account/deletion"
+    if by == "an admin":
+        deleter, path = ada.browser, f"/api/admin/users/{bob.id}/deletion"
+
+    wrong = await deleter.post(path, json={"email": "ada@example.com"})
+    assert (wrong.status_code, len(await bob.all())) == (409, 1)
+    assert (await deleter.post(path, json={"email": "bob@example.com"})).status_code == 202
+
+    async with httpx2.AsyncClient(trust_env=False) as anyone:
+        used = await anyone.get(
+            f"{ada.provider.url}/api/x",
+            headers={"authorization": f"Bearer {access.token.reveal()}"},
+        )
+    assert used.status_code == 401
+
+
+async def test_a_provider_that_hangs_does_not_hold_up_deleting_a_person(
+    app: FastAPI, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bob.connect("bob-at-notes")
+    service = "ocmt_management.integrations.service"
+    monkeypatch.setattr(f"{service}._DISCONNECT_ALL_WITHIN_S", 0.1)
+
+    async def hang(*_: object) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr(app.state.integrations.flows, "revoke", hang)
+    async with asyncio.timeout(20):
+        answer = await bob.browser.post("/api/account/deletion", json={"email": "bob@example.com"})
+    assert answer.status_code == 202
+    assert (await bob.browser.get("/api/me")).status_code == 401
+
+
 async def test_an_answer_is_good_once_in_the_session_that_asked(
     app: FastAPI,
     ada: Person,
     bob: Person,
-    sign_in: SignIn,
+    sign_in_admin: SignIn,
     new_browser: Callable[[], httpx2.AsyncClient],
     advance: Callable[[timedelta], None],
 ) -> None:
     back = await ada.provider.consent(await ada.start(), "ada-at-notes")
     for_another = Person(bob.id, bob.browser, ada.provider, ada.secrets)
     stranger = Person("", new_browser(), ada.provider, ada.secrets)
-    other_session = Person(ada.id, await sign_in("ada@example.com"), ada.provider, ada.secrets)
+    other_session = Person(
+        ada.id, await sign_in_admin("ada@example.com"), ada.provider, ada.secrets
+    )
     assert await for_another.come_back(back) == "?result=state-wrong"
     assert await stranger.come_back(back) == "?result=signed-out"
     assert await other_session.come_back(back) == "?result=state-wrong"
