@@ -1,7 +1,7 @@
 """Models and money in the browser: a key is checked, a model picked in the chat, its cost plotted.
 
-A soft limit is told in the chat, a hard one refuses and does not lock the agent. A shared key is
-used without being seen, in its provider's own shape, and ended honestly.
+The chat says that a soft limit is passed; a hard one refuses and does not lock the agent. A shared
+key is used without being seen, in its provider's own shape, and ended honestly.
 """
 
 import json
@@ -150,7 +150,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         eventually(money.costs_shown, within_s=60, what="the cost is shown")
         expect(page.locator("settings-costs day-plot li")).to_have_count(1)
 
-        # A soft limit is told in the chat; a hard one refuses.
+        # The chat says that a soft limit is passed; a hard one refuses.
         money.limit("Warn per month from, $", "0.5", own=True)
         page.goto(paid.url)
         expect(page.get_by_text("for models this month")).to_be_visible()

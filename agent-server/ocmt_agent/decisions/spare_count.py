@@ -19,14 +19,14 @@ _STALLED = 1.0
 class Wanted:
     count: int
     why: str
-    """Why not more, for `/health`."""
+    """The reason why no more are kept, for `/health`."""
 
 
 def wanted(*, most: int, arrivals: int, ready: int, host: HostFigures | None) -> Wanted:
-    """How many to keep ready. `arrivals`: users who came in the last hour.
+    """How many agents to keep ready. `arrivals`: users who came in the last hour.
 
-    None where there is no swap on disk: each would hold a whole agent's RAM. They are the first to
-    go when swap gets short, since nobody uses them.
+    None where there is no swap on disk: each would hold a whole agent's RAM. When swap gets short
+    they are removed before any user's agent is stopped.
     """
     if most == 0:
         return Wanted(0, "SPARE_AGENTS is 0")
@@ -40,7 +40,10 @@ def wanted(*, most: int, arrivals: int, ready: int, host: HostFigures | None) ->
 
 
 def is_quiet(host: HostFigures | None, *, load: float, cores: int, waking: bool) -> bool:
-    """Whether making one would delay nobody. `load`: runnable tasks in the last minute."""
+    """Whether an agent can be booted now without delaying others.
+
+    `load`: runnable tasks, on average of the last minute.
+    """
     if host is None or waking or load > _CALM_LOAD * cores:
         return False
     if host.stalled is not None and host.stalled >= _STALLED:

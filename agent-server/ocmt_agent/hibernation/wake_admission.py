@@ -74,7 +74,8 @@ class WakeAdmission:
     async def admitted(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
         """Hold a slot and the memory for one wake during the block. Raises 503 `host-full`.
 
-        A boot of a spare takes no slot, and evicts nobody: it is given up when one is needed.
+        The boot of a spare takes no slot and evicts no agent. It is cancelled when a user's wake
+        needs a slot.
         """
         if agent.spare:
             if not self._fits(agent, need_bytes(agent.state)):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from typing import IO, cast
 
 from ocmt_cli.deploy.pipes import pipes_of
@@ -64,7 +65,7 @@ class _Watched:
         read = bytearray()
         while size < 0 or len(read) < size:
             wanted = _BLOCK if size < 0 else min(_BLOCK, size - len(read))
-            block = self._pipe.read1(wanted)  # type: ignore[attr-defined]  # a BufferedReader
+            block = cast(BufferedReader, self._pipe).read1(wanted)
             if not block:
                 break
             self._progress.moved()

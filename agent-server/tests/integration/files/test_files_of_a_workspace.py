@@ -143,8 +143,7 @@ async def test_what_is_no_plain_file_is_neither_read_nor_replaced(
 async def test_a_name_that_cannot_be_sent_is_listed_and_opens_nothing(
     host: Host, workspace: Path, name: bytes
 ) -> None:
-    with open(os.path.join(os.fsencode(workspace), name), "wb") as file:  # noqa: ASYNC230, PTH118, PTH123
-        file.write(b"x")
+    (workspace / os.fsdecode(name)).write_bytes(b"x")
     [(shown, kind)] = (await entries(host)).items()
     assert kind == "other"
     assert all(c.isprintable() for c in shown)

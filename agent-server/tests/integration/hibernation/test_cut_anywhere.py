@@ -7,7 +7,7 @@ runtime, no gateway may stay closed, and the agent must answer.
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,11 +17,9 @@ from ocmt_agent.gateway.admin import Busy, GatewayRefused, GatewayUnreachable
 from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed, RuntimeUnavailable
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
-from ocmt_testing.agent_server.fake_clock import FakeClock
-from ocmt_testing.agent_server.fake_control import FakeControl
-from ocmt_testing.agent_server.fake_runtime import FakeRuntime
-from ocmt_testing.agent_server.host import Host, open_host
+from ocmt_testing.agent_server.host import Host
 from ocmt_testing.agent_server.interception import Interception, When
+from ocmt_testing.agent_server.surviving_parts import SurvivingParts
 
 Scenario = Callable[[Host], Awaitable[object]]
 SHOWN = {
@@ -97,24 +95,7 @@ SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
 MOST_CALLS = 40
 
 
-class Rig:
-    """The parts that outlive a server."""
-
-    def __init__(self, interception: Interception) -> None:
-        self.runtime, self.clock = FakeRuntime(), FakeClock()
-        self.gateway = FakeControl(self.runtime)
-        self.interception = interception
-
-    def server(self, folder: Path, *, cut: bool) -> AbstractAsyncContextManager[Host]:
-        folder.mkdir(exist_ok=True)
-        runtime, gateway = self.runtime, self.gateway
-        if cut:
-            runtime = self.interception.around("runtime", runtime)
-            gateway = self.interception.around("gateway", gateway)
-        return open_host(
-            folder, runtime=runtime, gateway=gateway, clock=self.clock, WAKE_TIMEOUT_MS="2000"
-        )
-
+class Rig(SurvivingParts):
     async def check(self, host: Host) -> None:
         """Two sweeps, then a request."""
         agent = host.parts.registry.get("ada")

@@ -259,7 +259,7 @@ async def test_a_gateway_that_exits_while_a_request_checks_it_is_started(tmp_pat
         gate = host.runtime.hold("start")
         waking = asyncio.create_task(host.wakes.awake("ada", kind=ActivityKind.HTTP))
         # Its container is inspected before.
-        while not host.gateway.calls["is_live"]:  # noqa: ASYNC110
+        while not host.gateway.calls["is_live"]:  # noqa: ASYNC110 (a call of a double)
             await asyncio.sleep(0.01)
         host.runtime.die("ada")
         async with asyncio.timeout(20):

@@ -171,7 +171,7 @@ async def test_a_heartbeat_is_turned_on_and_off_while_the_gateway_runs(agent: Ag
     for minutes in (5, None):
         await agent.runtime.set_heartbeat("ada", minutes)
         async with asyncio.timeout(60):
-            while await due_within(5) is not (minutes == 5):  # noqa: ASYNC110
+            while await due_within(5) is not (minutes == 5):  # noqa: ASYNC110 (no event)
                 await asyncio.sleep(0.2)  # it reads its configuration by itself
     assert await agent.control.next_job_at(agent.access) == nightly
 

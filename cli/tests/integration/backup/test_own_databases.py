@@ -178,7 +178,7 @@ def test_what_is_only_in_the_log_is_kept_too(own: Path) -> None:
         for ending in ("", "-wal"):
             shutil.copy(f"{own}{ending}", f"{own}.copy{ending}")
     for ending in ("", "-wal"):
-        os.replace(f"{own}.copy{ending}", f"{own}{ending}")  # noqa: PTH105
+        shutil.move(f"{own}.copy{ending}", f"{own}{ending}")
     with closing(sqlite3.connect(_restore(own, b"new"))) as kept:
         assert ("in the log",) in kept.execute("select a from t").fetchall()
 

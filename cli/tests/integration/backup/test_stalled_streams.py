@@ -1,6 +1,9 @@
 """A host whose backup or restore stands still is named, and does not block the command for ever."""
 
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 from ocmt_cli.backup import streams
@@ -35,7 +38,7 @@ def test_a_stalled_host_is_named(tmp_path: Path, moment: str) -> None:
 
 def test_a_host_that_stalls_in_its_agents_is_named(tmp_path: Path) -> None:
     class Stalled(LocalHost):
-        def popen(self, argv, *, stderr):  # type: ignore[no-untyped-def]
+        def popen(self, argv: Sequence[str], *, stderr: IO[bytes]) -> "subprocess.Popen[bytes]":
             return super().popen(["sleep", "1000"], stderr=stderr)
 
     with pytest.raises(Unreachable, match=r"^one: back up the agents: no answer"):

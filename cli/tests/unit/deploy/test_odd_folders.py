@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ocmt_cli.deploy import build, orchestration
@@ -151,8 +152,8 @@ def test_an_edited_manifest_of_a_release_is_refused_and_the_old_one_serves(
 ) -> None:
     real = orchestration._describe
 
-    def edited(folder: Path, *words: object, **more: object) -> None:
-        real(folder, *words, **more)  # type: ignore[arg-type]
+    def edited(folder: Path, *words: Any, **more: Any) -> None:
+        real(folder, *words, **more)
         (folder / "manifest.json").write_text(text)
 
     with monkeypatch.context() as patch:

@@ -6,7 +6,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
-from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.gateway import FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of
 from ocmt_testing.management.serving import Server

@@ -15,7 +15,8 @@ from ocmt_management.auth.models import UserSession
 from ocmt_management.auth.sessions import IDLE_LIFE
 from ocmt_management.chat.frame_queue import FrameQueue
 from ocmt_management.chat.open_chats import MAX_PER_USER
-from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.gateway import FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of, until
 from ocmt_testing.management.serving import Server

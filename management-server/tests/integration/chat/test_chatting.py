@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.chat import conversation
 from ocmt_management.llm.errors import ModelError
-from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.gateway import FakeGateway
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import httpx2
 import pytest
-from ocmt_testing.management.agent_server import MAIN_KEY, FakeGateway
+from ocmt_testing.management.gateway import MAIN_KEY, FakeGateway
 from ocmt_testing.management.page import Tab
 
 OpenTab = Callable[[httpx2.AsyncClient], Awaitable[Tab]]

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from ocmt_common.bounded_json import MOST_VALUES
 from ocmt_management.agents import gateway as client
-from ocmt_testing.management.agent_server import FakeGateway
+from ocmt_testing.management.gateway import FakeGateway
 from ocmt_testing.management.page import Tab
 
 MANY = "[" + "{}," * MOST_VALUES + "{}]"

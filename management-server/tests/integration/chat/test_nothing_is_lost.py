@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from ocmt_management.chat import conversation
 from ocmt_management.chat.history import TOO_LONG
 from ocmt_management.llm.errors import ModelError
-from ocmt_testing.management.agent_server import FakeAgentServer, FakeGateway
+from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_testing.management.gateway import FakeGateway
 from ocmt_testing.management.page import Frame, Tab
 from ocmt_testing.management.people import id_of
 

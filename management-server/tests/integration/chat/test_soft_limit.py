@@ -1,4 +1,4 @@
-"""A soft limit is told in the chat, while it is open and when it is opened."""
+"""The chat says that a soft limit is passed, while it is open and when it is opened."""
 
 from collections.abc import Awaitable, Callable
 
