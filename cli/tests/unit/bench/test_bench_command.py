@@ -44,7 +44,7 @@ def words(tmp_path: Path) -> list[str]:
 
 def test_every_benchmark_of_the_checkout_has_a_summary() -> None:
     found = benchmarks(FOLDER)
-    assert {"llm", "mcp", "proxy", "sync"} <= set(found)
+    assert {"llm", "mcp", "page", "proxy", "sync"} <= set(found)
     assert all(map(summary_of, found.values()))
 
 
