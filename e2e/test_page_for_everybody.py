@@ -336,3 +336,20 @@ def test_a_lost_connection_comes_back_without_a_reload(
     expect(answer.first.locator(".text")).to_have_text("one two")
     assert sent == ["first", "second"]
     context.close()
+
+
+def test_no_request_of_the_page_fails_signed_out_or_in(stack: Stack, browser: Browser) -> None:
+    with ChatPage(browser) as chat:
+        failed: list[str] = []
+        chat.page.on("response", lambda a: failed.append(a.url) if a.status >= 400 else None)
+        chat.page.on("console", lambda a: failed.append(a.text) if a.type == "error" else None)
+        chat.page.goto(stack.url)
+        expect(chat.page.get_by_role("heading", name="Sign in")).to_be_visible()
+        # No mail server: no form for a mail that cannot come, and the command as one.
+        expect(chat.page.get_by_role("button", name="Mail me a link")).to_have_count(0)
+        expect(chat.page.locator("code")).to_contain_text("./ocmt link --email")
+        chat.sign_in(stack.link("admin@localhost"))
+        with chat.page.expect_response(re.compile("/version.txt$")):
+            go_to(chat.page, "Settings")
+        expect(chat.page.get_by_role("heading", name="Delete your account")).to_be_visible()
+        assert failed == []

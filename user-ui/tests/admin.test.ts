@@ -104,14 +104,19 @@ describe("the plots of the host", () => {
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 
 /** A section on a server that answers each path with what `answers` has, and what was sent. */
-async function shown(name: "admin-people" | "admin-invitations", answers: Record<string, unknown>) {
+async function shown(
+  name: "admin-people" | "admin-invitations",
+  answers: Record<string, unknown>,
+  status = () => 200,
+) {
   const sent: [string, unknown][] = [];
   const api = new Api("https://ocmt.example", (url, init) => {
     const path = url.replace("https://ocmt.example/api/admin", `${init.method ?? ""} `);
     if (init.method !== "GET") {
       sent.push([path, init.body == null ? null : (JSON.parse(init.body as string) as unknown)]);
     }
-    return Promise.resolve(new Response(JSON.stringify(answers[path] ?? {})));
+    const body = JSON.stringify(answers[path] ?? {});
+    return Promise.resolve(new Response(body, { status: status() }));
   });
   const view = document.createElement(name);
   view.admin = new AdminApi(api);
@@ -220,6 +225,66 @@ describe("an admin", () => {
     await settled();
     expect(view.sent).toEqual([["POST /invitations/bulk", { emails: ["a@b.io", "c@d.io"] }]]);
     expect(view.text()).toContain("1 of 2 were invited. c@d.io is a user already");
+  });
+
+  it("loses nothing that is written while an invitation is on its way", async () => {
+    const view = await shown("admin-invitations", {
+      "GET /invitations": { invitations: [] },
+      "POST /invitations/bulk": { outcomes: [] },
+    });
+    const area = view.root.querySelector("textarea");
+    if (area === null) throw new Error("no field");
+    area.value = "a@b.io";
+    view.root.querySelector("form")?.requestSubmit();
+    expect(area.readOnly).toBe(false);
+    area.value += "c@d.io";
+    await settled();
+    expect(view.sent).toEqual([["POST /invitations/bulk", { emails: ["a@b.io"] }]]);
+    expect(area.value).toBe("c@d.io");
+  });
+
+  it("has the addresses again that could not be sent, and what was written meanwhile", async () => {
+    let status = 200;
+    const answers = { "GET /invitations": { invitations: [] } };
+    const view = await shown("admin-invitations", answers, () => status);
+    status = 503;
+    const area = view.root.querySelector("textarea");
+    if (area === null) throw new Error("no field");
+    area.value = "a@b.io, c@d.io";
+    view.root.querySelector("form")?.requestSubmit();
+    area.value = "e@f.io";
+    await settled();
+    expect(area.value).toBe("a@b.io, c@d.io\ne@f.io");
+  });
+
+  it("sees at its place in a long list what became of an invitation", async () => {
+    const listed = [...Array(20).keys()].map((number) => ({
+      id: `i${String(number)}`,
+      email: `p${String(number)}@b.io`,
+      createdAt: "",
+      expiresAt: "2026-12-07T00:00Z",
+    }));
+    const left = { invitations: listed };
+    const view = await shown("admin-invitations", {
+      "GET /invitations": left,
+      "POST /invitations/i18/link": { link: "https://ocmt/sign-in#x", expiresAt: "" },
+    });
+    Object.assign(navigator, { clipboard: { writeText: () => Promise.resolve() } });
+    const items = () => [...view.root.querySelectorAll("li")];
+    const said = () => items().findIndex((item) => item.classList.contains("outcome"));
+    items()[18]?.querySelector("button")?.click();
+    await settled();
+    expect(items()[said()]?.textContent).toContain("Created a link for p18@b.io");
+    expect(said()).toBe(19);
+    const sure = items()[17]?.querySelector("sure-button")?.shadowRoot;
+    sure?.querySelector("button")?.click();
+    await settled();
+    left.invitations = listed.filter(({ id }) => id !== "i17");
+    sure?.querySelector("button")?.click();
+    await settled();
+    expect(items()[said()]?.textContent).toContain("of p17@b.io was withdrawn");
+    expect(said()).toBe(17);
+    expect(items()).toHaveLength(20);
   });
 
   it("is asked whether to withdraw an invitation, in these words", async () => {

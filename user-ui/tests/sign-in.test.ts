@@ -15,6 +15,7 @@ async function opened(...answers: Answer[]): Promise<{ text: () => string; press
   const view = document.createElement("sign-in-view");
   view.api = api;
   view.token = "t".repeat(43);
+  view.mail = true;
   document.body.append(view);
   await settled();
   const root = view.shadowRoot;
@@ -64,5 +65,45 @@ describe("the page of a sign-in link", () => {
     page.press();
     await settled();
     expect(page.text()).toContain("ada@a.io");
+  });
+});
+
+describe("the sign-in page", () => {
+  afterEach(() => {
+    document.body.replaceChildren();
+  });
+
+  async function page(set: { mail: boolean; reason?: string }, ...answers: Answer[]) {
+    const api = new Api("https://ocmt.example", () => {
+      const [status, body] = answers.shift() ?? [500, {}];
+      return Promise.resolve(new Response(JSON.stringify(body), { status }));
+    });
+    const view = Object.assign(document.createElement("sign-in-view"), { api, ...set });
+    document.body.append(view);
+    await settled();
+    const root = view.shadowRoot;
+    if (root === null) throw new Error("the page has no content");
+    return { root, text: () => root.textContent.replace(/\s+/g, " ") };
+  }
+
+  it("offers no mail where none is sent, and shows the command as one", async () => {
+    const { root, text } = await page({ mail: false, reason: "You were signed out." });
+    expect(text()).not.toContain("Mail me a link");
+    expect(root.querySelector("form")).toBeNull();
+    expect(text()).toContain("You were signed out.");
+    expect(text()).not.toContain("`");
+    expect(root.querySelector("code")?.textContent).toContain("./ocmt link --email");
+  });
+
+  it("says what to do when no mail comes, and does not claim that one was sent", async () => {
+    const message = "If this address may sign in, a link is on its way.";
+    const { root, text } = await page({ mail: true }, [202, { message }]);
+    const field = root.querySelector("input");
+    if (field !== null) field.value = "ada@a.io";
+    root.querySelector("form")?.requestSubmit();
+    await settled();
+    expect(text()).toContain(message);
+    expect(text()).toContain("Your address: ada@a.io");
+    expect(text()).not.toMatch(/sent to/i);
   });
 });

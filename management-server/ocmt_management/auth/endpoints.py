@@ -52,8 +52,7 @@ async def request_link(
         raise Problem(
             409,
             "no-mail",
-            "This server sends no mail. Ask its operator for a link: "
-            "`./ocmt link --email …` with your address makes one.",
+            "This server sends no mail. Ask the person who runs it for a sign-in link.",
         )
     cookie = verifier_cookie(secure=settings.secure)
     # A browser that requests two links keeps its verifier, so both work in it.
@@ -62,7 +61,8 @@ async def request_link(
     await sign_in.request_link(body.email, verifier=verifier, client=client.host)
     return LinkAnswer(
         message="If this address may sign in, a link is on its way or in its mailbox already. "
-        "A link works for ten minutes."
+        "A link works for ten minutes. Without a mail by then, look among the spam, or ask an "
+        "admin here whether the address is invited and its account active."
     )
 
 

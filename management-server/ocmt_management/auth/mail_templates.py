@@ -20,8 +20,9 @@ def invitation_mail(*, to: str, invited_by: str, link: str, life_days: int) -> E
     return link_mail(
         to=to,
         subject="You are invited to OCMT",
-        before=f"{invited_by} invites you to OCMT, where you get an agent of your own. Sign in "
-        f"with this address ({to}) within {life_days} days:",
+        before=f"{invited_by} invites you to OCMT, where you get an agent of your own. Open "
+        f"this link within {life_days} days. It signs {to} in, once:",
         link=link,
-        after="If you do not know the sender, ignore this mail.",
+        after="Do not pass it on: it signs in whoever opens it first. Later you sign in with your "
+        "address. If you do not know the sender, ignore this mail.",
     )

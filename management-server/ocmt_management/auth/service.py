@@ -6,8 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.audit.service import Audit
 from ocmt_management.auth.models import Invitation, Role, Status, User
-from ocmt_management.auth.repository import LinkRepository, UserRepository
+from ocmt_management.auth.repository import LinkRepository, SessionRepository, UserRepository
 from ocmt_management.auth.schemas import UserView
+from ocmt_management.auth.sessions import IDLE_LIFE
 from ocmt_management.auth.socket_session import SocketSession
 from ocmt_management.auth.users import deletable
 from ocmt_management.clock import Clock
@@ -26,6 +27,8 @@ __all__ = [
     "find_by_address",
     "inactive_users",
     "is_active",
+    "live_sessions",
+    "lock_installation",
     "lock_user",
     "status_of",
 ]
@@ -64,6 +67,18 @@ async def find_by_address(session: AsyncSession, email: str) -> str | None:
     """The id of the user with this address; `None` if there is none."""
     user = await UserRepository(session).by_email(email)
     return None if user is None else user.id
+
+
+async def live_sessions(session: AsyncSession, user_id: str, *, clock: Clock) -> list[str]:
+    """The ids of a user's sessions that have not ended."""
+    now = clock()
+    rows = await SessionRepository(session).of_user(user_id, now=now, used_after=now - IDLE_LIFE)
+    return [row.id for row in rows]
+
+
+async def lock_installation(session: AsyncSession) -> None:
+    """Lock the installation's row until the transaction ends."""
+    await UserRepository(session).lock_installation()
 
 
 async def lock_user(session: AsyncSession, user_id: str) -> None:

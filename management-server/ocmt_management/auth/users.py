@@ -175,11 +175,22 @@ class UserAdministration:
         mail = invitation_mail(
             to=email,
             invited_by=self._admin.email,
-            link=f"{self._settings.page_origin}/sign-in",
+            link=self._link_for(invitation),
             life_days=INVITATION_LIFE.days,
         )
         after_commit(self._db, lambda: self._mail_queue.post(mail, within=_MAIL_TRIED_FOR))
         return invitation
+
+    def _link_for(self, invitation: Invitation) -> str:
+        """A link that signs in its first opener, in any browser, as long as the invitation."""
+        token = add_link(
+            self._links,
+            KeyedHash(self._settings.jwt_secret),
+            invitation.email,
+            now=self._clock(),
+            expires_at=invitation.expires_at,
+        )
+        return link_address(self._settings, token)
 
     async def invitations(self) -> Sequence[Invitation]:
         return await self._invitations.all()
@@ -200,20 +211,14 @@ class UserAdministration:
                 409, "already-user", f"{invitation.email} is a user already and can sign in."
             )
         await self._links.delete_made_for(invitation.email)
-        link = add_link(
-            self._links,
-            KeyedHash(self._settings.jwt_secret),
-            invitation.email,
-            now=self._clock(),
-            expires_at=invitation.expires_at,
-        )
+        link = self._link_for(invitation)
         self._audit.record(
             "invitation.link",
             user_id=self._admin.user_id,
             actor=self._admin.user_id,
             subject=invitation.email,
         )
-        return link_address(self._settings, link), invitation.expires_at
+        return link, invitation.expires_at
 
     async def revoke(self, invitation_id: str) -> None:
         invitation = await self._invitations.by_id(invitation_id)

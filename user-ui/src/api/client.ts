@@ -33,6 +33,8 @@ export class Api {
     return `${this.base}${path}?${new URLSearchParams(query).toString()}`;
   }
 
+  /** The signed-in user, or null: the page's first request, which is no error when signed out. */
+  start = () => this.call("GET /api/start", {});
   me = () => this.call("GET /api/me", {});
 
   askForLink = (email: string) => this.call("POST /api/auth/link", { body: { email } });

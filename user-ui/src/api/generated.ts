@@ -114,6 +114,9 @@ export interface Routes {
       session_id: string;
     };
   };
+  "GET /api/start": {
+    answer: Start;
+  };
   "GET /api/me": {
     answer: Me;
   };
@@ -375,6 +378,20 @@ export interface Routes {
       provider: string;
     };
   };
+  "GET /api/notifications": {
+    answer: NotificationsView;
+  };
+  "PUT /api/notifications/subscription": {
+    answer: undefined;
+    body: Subscription;
+  };
+  "DELETE /api/notifications/subscription": {
+    answer: undefined;
+  };
+  "PUT /api/notifications/attention": {
+    answer: undefined;
+    body: Attention;
+  };
   "GET /api/usage": {
     answer: UsageAnswer;
   };
@@ -539,6 +556,10 @@ export interface SessionView {
   userAgent: string;
   client: string;
   current: boolean;
+}
+export interface Start {
+  me: Me | null;
+  mail: boolean;
 }
 export interface Me {
   user: UserView;
@@ -1039,6 +1060,22 @@ export interface ClientBody {
   clientId: string;
   clientSecret?: string | null;
   endpoints?: OwnEndpoints | null;
+}
+export interface NotificationsView {
+  key: string;
+  on: boolean;
+  anywhere: boolean;
+}
+/**
+ * A browser's `PushSubscription`; the keys are base64url without padding.
+ */
+export interface Subscription {
+  endpoint: string;
+  p256Dh: string;
+  auth: string;
+}
+export interface Attention {
+  visible: boolean;
 }
 export interface UsageAnswer {
   timeZone: string;

@@ -49,6 +49,8 @@ export class AppView extends LitElement {
   /** Whether the problem is a server's error; false when no server answered. */
   @state() private answered = false;
   @state() private reason = "";
+  /** Whether the server mails sign-in links. */
+  @state() private mail = true;
   @state() private mood: Mood = "connecting";
   /** Calls that wait for the user's decision. */
   @state() private waiting = 0;
@@ -86,7 +88,10 @@ export class AppView extends LitElement {
     this.addEventListener("model-changed", this.onMeChanged);
     this.addEventListener("me-changed", this.onMeChanged);
     if (this.token === null) void this.enter();
-    else this.who = "signed-out";
+    else {
+      this.who = "signed-out";
+      void this.learnOfMail();
+    }
   }
 
   override disconnectedCallback(): void {
@@ -113,6 +118,7 @@ export class AppView extends LitElement {
         .api=${this.api}
         .token=${this.token}
         reason=${this.reason}
+        ?mail=${this.mail}
         @signed-in=${this.onSignedIn}
       ></sign-in-view>`;
     }
@@ -216,16 +222,21 @@ export class AppView extends LitElement {
   /** Load the signed-in user and start the chat. */
   private async enter(): Promise<void> {
     clearTimeout(this.retryTimer);
+    let me: Me | null;
     try {
-      this.me = await this.api.me();
+      ({ me, mail: this.mail } = await this.api.start());
     } catch (error) {
-      if (error instanceof Problem && error.status === 401) return; // `leave` was called.
       this.problem = sentence(error);
       this.answered = error instanceof Problem && error.status > 0;
       this.who = "unreachable";
       this.retryTimer = window.setTimeout(() => void this.enter(), RETRY_MS);
       return;
     }
+    if (me === null) {
+      this.api.onSignedOut?.();
+      return;
+    }
+    this.me = me;
     this.token = null;
     this.who = "signed-in";
     this.begin(this.me);
@@ -233,6 +244,14 @@ export class AppView extends LitElement {
     this.show();
     // Not needed for the first look at the chat.
     await import("../components/chat-sidebar").catch(() => undefined);
+  }
+
+  private async learnOfMail(): Promise<void> {
+    try {
+      this.mail = (await this.api.start()).mail;
+    } catch {
+      // The link may still work; without mail the server says so itself.
+    }
   }
 
   private begin(me: Me): void {

@@ -1,6 +1,6 @@
 /**
- * The release in the `version.txt` that a deploy puts beside the page, or "". Its form is checked,
- * since a server without that file answers with the page itself.
+ * The release in `version.txt`, in which a deploy writes it, or "" in a checkout. Its form is
+ * checked, since a server without that file answers with the page itself.
  */
 export async function pageRelease(): Promise<string> {
   try {

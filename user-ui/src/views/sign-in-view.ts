@@ -26,6 +26,8 @@ export class SignInView extends LitElement {
   @property({ attribute: false }) token: string | null = null;
   /** Why the user was signed out; empty if they were not. */
   @property() reason = "";
+  /** Whether the server mails links. */
+  @property({ type: Boolean }) mail = false;
 
   @state() private step: Step = "address";
   /** The account of the opened link; null until the server has answered. */
@@ -67,6 +69,7 @@ export class SignInView extends LitElement {
   private stepContent() {
     switch (this.step) {
       case "address":
+        if (!this.mail) return this.withoutMail();
         return html`
           <h1 tabindex="-1">Sign in</h1>
           <p class="muted">${this.reason || "We mail you a link. There is no password."}</p>
@@ -150,6 +153,16 @@ export class SignInView extends LitElement {
     }
   }
 
+  private withoutMail() {
+    return html`
+      <h1 tabindex="-1">Sign in</h1>
+      ${this.reason === "" ? nothing : html`<p class="muted">${this.reason}</p>`}
+      <p>This server sends no mail. Ask the person who runs it for a sign-in link.</p>
+      <p class="muted">They make one with this command, and your address:</p>
+      <p><code>./ocmt link --email you@example.com</code></p>
+    `;
+  }
+
   private accountText({ email, here, signedInAs }: LinkAccount) {
     return html`
       <p class="muted">
@@ -225,10 +238,9 @@ export class SignInView extends LitElement {
   /** The link may have been used in another tab of this browser. */
   private async checkSession(): Promise<void> {
     try {
-      await this.api.me();
-      this.signedIn();
+      if ((await this.api.start()).me !== null) this.signedIn();
     } catch {
-      // Not signed in yet: stay on this step.
+      // The server did not answer: stay on this step.
     }
   }
 

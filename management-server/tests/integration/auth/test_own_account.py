@@ -83,3 +83,14 @@ async def test_an_account_is_deleted_by_its_own_address_only(
     ada_s = [user for user in users if user["email"] == ADA]
     assert [user["status"] for user in ada_s] in ([], ["deleting"])
     assert (await bob.get("/api/me")).status_code == 200
+
+
+async def test_the_first_request_of_the_page_is_no_error_when_signed_out(
+    sign_in: SignIn, new_browser: Callable[[], httpx2.AsyncClient]
+) -> None:
+    answer = await new_browser().get("/api/start")
+    assert (answer.status_code, answer.json()) == (200, {"me": None, "mail": True})
+    ada = await sign_in(ADA)
+    assert (await ada.get("/api/start")).json()["me"] == (await ada.get("/api/me")).json()
+    await ada.delete("/api/auth/session")
+    assert (await ada.get("/api/start")).json()["me"] is None
