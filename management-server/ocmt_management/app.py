@@ -25,6 +25,7 @@ from ocmt_management.auth.origins import OriginMiddleware
 from ocmt_management.auth.session_revocations import SessionRevocations
 from ocmt_management.auth.sign_in import warn_without_admin
 from ocmt_management.chat import endpoints as chat
+from ocmt_management.chat.answer_follower import AnswerFollower
 from ocmt_management.chat.open_chats import OpenChats
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
@@ -40,6 +41,8 @@ from ocmt_management.llm.service import Llm
 from ocmt_management.mail.service import MailQueue, mailer_for
 from ocmt_management.me import account_endpoints as account
 from ocmt_management.me import endpoints as me
+from ocmt_management.notifications import endpoints as notifications_api
+from ocmt_management.notifications.service import Notifications
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.static_page import endpoints as static_page
 from ocmt_management.static_page.headers import SecurityHeadersMiddleware
@@ -68,6 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     approvals_api.router,
     connections_api.router,
     oauth_clients.router,
+    notifications_api.router,
     tool_gateway.router,
     tool_passthrough.router,
     model_choice.usage_router,
@@ -139,7 +143,12 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
                     integrations=integrations,
                 )
             )
-
+            notifications = await stack.enter_async_context(
+                Notifications.open(settings=settings, database=database, keys=keys, clock=clock)
+            )
+            follower = await stack.enter_async_context(
+                AnswerFollower(agents, llm, notifications).running()
+            )
             approvals = await stack.enter_async_context(
                 running_approvals(
                     settings=settings,
@@ -149,6 +158,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
                     agents=agents,
                     mail_queue=mail_queue,
                     tools=tools,
+                    notifications=notifications,
                 )
             )
 
@@ -176,6 +186,8 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
             app.state.integrations = integrations
             app.state.tools = tools
             app.state.approvals = approvals
+            app.state.notifications = notifications
+            app.state.answer_follower = follower
             app.state.open_chats = OpenChats()
             yield
 

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from ocmt_management.agents.service import Agents, AgentState, AgentView
 from ocmt_management.auth.service import SocketSession
 from ocmt_management.chat import frames
+from ocmt_management.chat.answer_follower import AnswerFollower
 from ocmt_management.chat.conversations import Conversations
 from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
 from ocmt_management.chat.frames import MAX_FRAME_BYTES, is_use
@@ -51,6 +52,7 @@ class ChatConnection:
         llm: Llm,
         approvals: Approvals,
         open_chats: OpenChats,
+        follower: AnswerFollower,
     ) -> None:
         self._socket = socket
         self._session = session
@@ -59,6 +61,7 @@ class ChatConnection:
         self._llm = llm
         self._approvals = approvals
         self._open_chats = open_chats
+        self._follower = follower
         self._queue = FrameQueue()
 
     async def run(self) -> None:
@@ -70,6 +73,7 @@ class ChatConnection:
                     _TRY_AGAIN_LATER, f"more than {MAX_PER_USER} chats are open; close some"
                 )
                 return
+            conversations: Conversations | None = None
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._write())
@@ -78,7 +82,7 @@ class ChatConnection:
                         self._user_id,
                         agents=self._agents,
                         llm=self._llm,
-                        send=self._queue.put,
+                        send=self._to_page,
                         group=group,
                     )
                     group.create_task(self._watch_agent(conversations))
@@ -90,7 +94,12 @@ class ChatConnection:
             except* TooSlow:
                 await self._close(_TRY_AGAIN_LATER, "too slow")
             except* WebSocketDisconnect:
-                pass
+                if conversations is not None:
+                    self._follower.follow(self._user_id, conversations.in_progress())
+
+    def _to_page(self, frame: frames.Frame) -> None:
+        self._queue.put(frame)
+        self._follower.note(self._user_id, frame)
 
     async def _close_for(self, closes: ExceptionGroup[_Close]) -> None:
         first = closes.exceptions[0]

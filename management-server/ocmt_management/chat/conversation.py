@@ -6,7 +6,7 @@ progress, the state of the answer is read from the history.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,6 +94,17 @@ class Conversation:
     def busy(self) -> bool:
         """Whether an answer is in progress."""
         return bool(self._runs.in_progress)
+
+    @property
+    def answers(self) -> list[str]:
+        """The runs of the answers in progress."""
+        return list(self._runs.in_progress)
+
+    def resume(self, run_ids: Iterable[str]) -> None:
+        """Follow answers that were in progress in another chat, from the history on."""
+        for run_id in run_ids:
+            self._runs.begin(run_id)
+        self.catch_up()
 
     async def handle(self, frame: HistoryFrame | SendFrame | StopFrame | ForkFrame) -> None:
         """Handle a frame from the page; failures become error frames."""

@@ -1,7 +1,7 @@
 """All conversations of one chat: the list, its changes, and those that the page has open."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -91,6 +91,15 @@ class Conversations:
         except GatewayError as error:
             detail = _explained(str(error))
             self._refuse(frame, code="agent-refused", detail=detail, retry=error.retryable)
+
+    def in_progress(self) -> dict[str, list[str]]:
+        """Conversation → the runs of its answers in progress."""
+        return {one: known.answers for one, known in self._open.items() if known.busy}
+
+    def resume(self, in_progress: Mapping[str, Iterable[str]]) -> None:
+        """Follow answers that were in progress in another chat, which is closed."""
+        for conversation_id, run_ids in in_progress.items():
+            self._conversation(conversation_id).resume(run_ids)
 
     def _refuse(self, frame: FromPage, **error: Any) -> None:
         answer = frames.list_error(**error)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from ocmt_management.chat import open_chats
+from ocmt_management.chat import answer_follower, open_chats
 
 
 async def _open_chats(connection: HTTPConnection) -> open_chats.OpenChats:
@@ -14,3 +14,11 @@ async def _open_chats(connection: HTTPConnection) -> open_chats.OpenChats:
 
 
 OpenChats = Annotated[open_chats.OpenChats, Depends(_open_chats)]
+
+
+async def _answer_follower(connection: HTTPConnection) -> answer_follower.AnswerFollower:
+    found: answer_follower.AnswerFollower = connection.app.state.answer_follower
+    return found
+
+
+AnswerFollower = Annotated[answer_follower.AnswerFollower, Depends(_answer_follower)]

@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from ocmt_management.agents.dependencies import Agents
 from ocmt_management.auth.dependencies import PresentUser, SocketSession
 from ocmt_management.chat.connection import ChatConnection
-from ocmt_management.chat.dependencies import OpenChats
+from ocmt_management.chat.dependencies import AnswerFollower, OpenChats
 from ocmt_management.chat.rows import CONVERSATION, FILE_ID
 from ocmt_management.llm.dependencies import Llm
 from ocmt_management.tools.dependencies import Approvals
@@ -30,9 +30,16 @@ async def chat(
     llm: Llm,
     approvals: Approvals,
     open_chats: OpenChats,
+    follower: AnswerFollower,
 ) -> None:
     chat = ChatConnection(
-        socket, session, agents=agents, llm=llm, approvals=approvals, open_chats=open_chats
+        socket,
+        session,
+        agents=agents,
+        llm=llm,
+        approvals=approvals,
+        open_chats=open_chats,
+        follower=follower,
     )
     await chat.run()
 

@@ -7,6 +7,7 @@ from ocmt_management.agents.service import Agents
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.mail.service import MailQueue
+from ocmt_management.notifications.service import Notifications
 from ocmt_management.settings import ManagementSettings
 from ocmt_management.tools.approval_delivery import ApprovalDelivery
 from ocmt_management.tools.approval_loop import ApprovalLoop
@@ -30,6 +31,7 @@ async def running_approvals(
     agents: Agents,
     mail_queue: MailQueue,
     tools: Tools,
+    notifications: Notifications,
 ) -> AsyncIterator[Approvals]:
     """Yield the approvals while their loop runs, for the server's lifetime."""
     policy = RulePolicy(changed=lambda user_id: tools.changed([user_id]))
@@ -41,6 +43,7 @@ async def running_approvals(
         runner,
         link=lambda number: f"{page}?decision={number}",
         mail=bool(settings.smtp_host),
+        on_waiting=notifications.waits,
     )
     loop = ApprovalLoop(
         store,

@@ -17,6 +17,7 @@ from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
+from ocmt_management.db import after_commit
 from ocmt_management.tools.approval_arguments import ArgumentsRefused, canonical, shown
 from ocmt_management.tools.approval_decisions import decide, expire
 from ocmt_management.tools.approval_models import ToolApproval
@@ -51,7 +52,8 @@ _KEPT_FOR = timedelta(days=180)
 class Approvals:
     """`link(number)` returns the address of the page on which to decide that approval.
 
-    `mail` is whether mail can be sent; `hold_s` is how long a request waits for a decision.
+    `mail` is whether mail can be sent; `hold_s` is how long a request waits for a decision;
+    `on_waiting` is called with the user and the number of each call that begins to wait.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Approvals:
         *,
         link: Callable[[int], str],
         mail: bool,
+        on_waiting: Callable[[str, int], None],
         hold_s: float = HOLD_S,
     ) -> None:
         self._store = store
         self._runner = runner
         self._link = link
         self._mail = mail
+        self._on_waiting = on_waiting
         self._hold_s = hold_s
         self._holders: Counter[str] = Counter()
         self._answered: dict[str, tuple[str, float]] = {}
@@ -282,6 +286,7 @@ class Approvals:
                     sends=0,
                 )
             )
+            after_commit(mine.session, lambda: self._on_waiting(call.user_id, number))
             return approval_id, number
 
     async def _wait(self, user_id: str, approval_id: str) -> bytes | None:

@@ -20,6 +20,7 @@ API_PAGE = Path(__file__).parents[3] / "docs" / "management-api.md"
 OPEN = {
     ("GET", "/health"),
     ("GET", "/metrics"),
+    ("GET", "/api/start"),
     ("POST", "/api/auth/link"),
     ("POST", "/api/auth/link/account"),
     ("POST", "/api/auth/session"),

@@ -11,8 +11,10 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.auth.models import User
 from ocmt_management.tables import Base
+from ocmt_testing.management.push_service import Device
 from sqlalchemy import Engine, event, select
 
+PUSH = "https://push.example.com"
 SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
 # What the background loops look for, of all users.
@@ -42,6 +44,7 @@ def test_the_owned_tables_are_those_with_something_private() -> None:
         "audit_events",
         "tool_accounts",
         "connections",
+        "push_subscriptions",
     } <= OWNED
 
 
@@ -59,6 +62,8 @@ async def test_a_members_requests_touch_only_their_own_rows(
     app.state.tools._sender.changed = lambda: None
     admin, member = await sign_in_admin("ada@example.com"), await sign_in("bob@example.com")
     await admin.put("/api/secrets/FOO", json={"value": "ada's"})
+    await admin.get("/api/notifications")  # which makes the server's key for all
+    await admin.put("/api/notifications/subscription", json=Device(PUSH).subscription())
     async with app.state.database.read() as session:
         bob = await session.scalar(select(User.id).where(User.email == "bob@example.com"))
     sessions = (await admin.get("/api/auth/sessions")).json()["sessions"]
@@ -94,6 +99,10 @@ async def test_a_members_requests_touch_only_their_own_rows(
     await member.post(f"/api/connections/{connection}/test")
     await member.delete(f"/api/connections/{connection}")
     await member.get(f"/api/connections/callback?state={'s' * 43}&code=c")
+    await member.put("/api/notifications/subscription", json=Device(PUSH).subscription())
+    await member.put("/api/notifications/attention", json={"visible": True})
+    await member.get("/api/notifications")
+    await member.delete("/api/notifications/subscription")
     await member.delete("/api/auth/session")
 
     checked = 0
@@ -108,3 +117,4 @@ async def test_a_members_requests_touch_only_their_own_rows(
     assert checked > 20
     assert (await admin.get("/api/auth/sessions")).status_code == 200
     assert len((await admin.get("/api/secrets")).json()["secrets"]) == 1
+    assert (await admin.get("/api/notifications")).json()["on"]

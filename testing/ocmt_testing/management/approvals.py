@@ -307,7 +307,7 @@ class Process:
         self.runner = ApprovalRunner(store, _Calls(world, killing))
         self.approvals = Approvals(
             store, self.runner, link=lambda number: f"https://ocmt/tools?decision={number}",
-            mail=mail, hold_s=20,
+            mail=mail, on_waiting=lambda *_: None, hold_s=20,
         )  # fmt: skip
         self.delivery = ApprovalDelivery(store, cast(Agents, _Agents(world, killing)))
         self.mail_queue = MailQueue(_Mailer(world))

@@ -1067,11 +1067,12 @@ export interface NotificationsView {
   anywhere: boolean;
 }
 /**
- * A browser's `PushSubscription`; the keys are base64url without padding.
+ * A browser's `PushSubscription`; `public_key` is its `p256dh`. The keys are base64url
+ * without padding.
  */
 export interface Subscription {
   endpoint: string;
-  p256Dh: string;
+  publicKey: string;
   auth: string;
 }
 export interface Attention {

@@ -30,7 +30,7 @@ import {
   takeSignInToken,
 } from "./location";
 import { viewAt, viewsOf, type View } from "./registry";
-import { SignInTarget } from "./sign-in-target";
+import { SignInTarget, withinThePage } from "./sign-in-target";
 
 type Who = "unknown" | "unreachable" | "signed-out" | "signed-in";
 
@@ -68,6 +68,7 @@ export class AppView extends LitElement {
   private readonly target = new SignInTarget();
   private client: ChatClient | null = null;
   private retryTimer = 0;
+  private endNotifications: (() => void) | null = null;
 
   static override styles = [base, controls, appStyles];
 
@@ -87,6 +88,7 @@ export class AppView extends LitElement {
     this.addEventListener("signed-out", this.onSignedOut);
     this.addEventListener("model-changed", this.onMeChanged);
     this.addEventListener("me-changed", this.onMeChanged);
+    this.addEventListener("notifications-changed", () => void this.beginNotifications());
     if (this.token === null) void this.enter();
     else {
       this.who = "signed-out";
@@ -103,6 +105,7 @@ export class AppView extends LitElement {
     document.removeEventListener("visibilitychange", this.onVisibility);
     this.widths.removeEventListener("change", this.onWidth);
     clearTimeout(this.retryTimer);
+    this.endNotifications?.();
     this.client?.end();
   }
 
@@ -244,6 +247,20 @@ export class AppView extends LitElement {
     this.show();
     // Not needed for the first look at the chat.
     await import("../components/chat-sidebar").catch(() => undefined);
+    await this.beginNotifications();
+  }
+
+  private async beginNotifications(): Promise<void> {
+    const { client } = this;
+    try {
+      const { begin } = await import("../notifications/push");
+      const end = await begin(this.api, this.onOpened);
+      this.endNotifications?.();
+      this.endNotifications = end;
+      if (this.client !== client) end();
+    } catch {
+      // The chat works without them; the next load tries again.
+    }
   }
 
   private async learnOfMail(): Promise<void> {
@@ -272,6 +289,7 @@ export class AppView extends LitElement {
   private leave(reason: string): void {
     const before = this.who;
     clearTimeout(this.retryTimer);
+    this.endNotifications?.();
     this.client?.end();
     this.client = null;
     this.me = null;
@@ -371,6 +389,12 @@ export class AppView extends LitElement {
   };
 
   private readonly onPop = () => this.show();
+
+  /** A notification was opened, and this page shows what it is about. */
+  private readonly onOpened = (path: string) => {
+    goTo(withinThePage(path));
+    this.show();
+  };
 
   private readonly onHash = () => {
     const token = takeSignInToken();

@@ -10,6 +10,7 @@ import { pageRelease } from "./page-release";
 import "./settings-costs";
 import "./settings-devices";
 import "./settings-model";
+import "./settings-notifications";
 import { pageStyles } from "./settings-styles";
 import "./settings-usage";
 
@@ -56,6 +57,7 @@ export class SettingsView extends LitElement {
       <settings-model .api=${this.api}></settings-model>
       <settings-usage .api=${this.api}></settings-usage>
       <settings-devices .api=${this.api} email=${user.email}></settings-devices>
+      <settings-notifications .api=${this.api}></settings-notifications>
       <account-data .api=${this.api} email=${user.email}></account-data>
       ${
         user.role === "admin"

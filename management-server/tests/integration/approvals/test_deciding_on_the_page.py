@@ -16,6 +16,7 @@ from ocmt_management.tools.models import ToolAccount, ToolDefinition, ToolRule, 
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.push_service import Device, running_push_service
 from ocmt_testing.management.serving import Server
 from sqlalchemy import select, update
 
@@ -83,7 +84,7 @@ def settings(
     its_settings: dict[str, str],
     database_url: str,
 ) -> ManagementSettings:
-    return make_settings(**its_settings, database_url=database_url)
+    return make_settings(**its_settings, database_url=database_url, private_hosts="127.0.0.1")
 
 
 @pytest.fixture
@@ -121,6 +122,24 @@ async def asked(tab: Tab, state: str = "waiting") -> dict[str, Any]:
     )
     approval: dict[str, Any] = frame["approval"]
     return approval
+
+
+async def test_a_call_that_waits_is_told_to_the_persons_devices_once_without_its_content(
+    app: FastAPI, ada: Ada
+) -> None:
+    async with running_push_service() as service:
+        device = Device(service.server.url)
+        body = device.subscription()
+        await ada.browser.put("/api/notifications/subscription", json=body)
+        held = [asyncio.create_task(ada.calls()) for _ in range(2)]  # the agent repeats it
+        pushed = await asyncio.wait_for(service.pushed.get(), 10)
+        assert device.read(pushed.body) == {"kind": "decision", "number": 1}
+        assert pushed.headers["urgency"] == "high"
+        [shown] = (await ada.browser.get("/api/approvals")).json()["approvals"]
+        await ada.decides(shown, "no")
+        await asyncio.gather(*held)
+        await app.state.notifications.sent()
+        assert service.pushed.empty()
 
 
 @pytest.mark.both_databases

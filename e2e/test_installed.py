@@ -1,0 +1,250 @@
+"""The page as an installed app: icons, a page without network, releases, and notifications.
+
+Chromium cannot subscribe without its vendor's push service, so its `subscribe` is replaced
+by keys of a device of the test. All else is real: the worker gets its messages from Chromium.
+"""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from ocmt_cli.checkout import ROOT
+from ocmt_common.settings import load
+from ocmt_management.settings import ManagementSettings
+from ocmt_management.static_page import endpoints as static_page
+from ocmt_testing.management.push_service import Device
+from ocmt_testing.management.serving import serving
+from ocmt_testing.system.chat import ChatPage, client_of, go_to
+from ocmt_testing.system.looks import barriers
+from ocmt_testing.system.stack import Stack
+from playwright.sync_api import Browser, Page, Worker, expect
+
+WORKER_RUNS = "navigator.serviceWorker.ready.then(() => undefined)"
+NO_PERMISSION_ASKED = """keys => {
+  Notification.requestPermission = () => Promise.resolve("granted");
+  let current = null;
+  PushManager.prototype.getSubscription = () => Promise.resolve(current);
+  PushManager.prototype.subscribe = (options) => {
+    window.subscribedWith = options;
+    current = {
+      toJSON: () => keys,
+      unsubscribe: () => { current = null; return Promise.resolve(true); },
+    };
+    return Promise.resolve(current);
+  };
+}"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Management's page in `folder`, without the rest of it."""
+    app = FastAPI()
+    app.include_router(static_page.router)
+    app.state.settings = load(
+        ManagementSettings,
+        environ={
+            "UI_DIR": str(folder),
+            "DATA_DIR": str(folder),
+            "JWT_SECRET": "abcdefghij-0123456789-ABCDEFGHIJ",
+            "VAULT_KEY": "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+            "AGENT_AUTH_TOKEN": "abcdefghij-0123456789-ABCDEFGHIJ",
+        },
+    )
+    ready, done = threading.Event(), threading.Event()
+    address: list[str] = []
+
+    async def serve() -> None:
+        async with serving(app) as server:
+            address.append(server.url)
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield address[0]
+    finally:
+        done.set()
+        thread.join(20)
+
+
+def worker_of(page: Page) -> Worker:
+    """The service worker of the page, once it controls it."""
+    page.evaluate(WORKER_RUNS)
+    [worker] = page.context.service_workers
+    return worker
+
+
+def test_a_deploy_shows_at_the_next_load_and_nothing_is_kept(
+    stack: Stack, browser: Browser, tmp_path: Path
+) -> None:
+    release = tmp_path / "page"
+    shutil.copytree(ROOT / "user-ui" / "dist", release)
+    for copy in release.glob("index.html.*"):
+        copy.unlink()
+    context = browser.new_context()
+    page = context.new_page()
+    with served(release) as url:
+        page.goto(url)
+        page.evaluate(WORKER_RUNS)
+        page.reload()
+        assert page.evaluate("navigator.serviceWorker.controller !== null")
+        for number in (2, 3):
+            index = release / "index.html"
+            fresh = index.read_text(encoding="utf-8").replace(
+                "</head>", f'<meta name="release" content="{number}" /></head>'
+            )
+            index.write_text(fresh, encoding="utf-8")
+            page.reload()
+            assert page.locator("meta[name=release]").last.get_attribute("content") == str(number)
+        assert page.evaluate("caches.keys()") == []
+
+        # A new worker takes over with the next load, without a tab that has to be closed.
+        script = release / "sw.js"
+        script.write_text(script.read_text(encoding="utf-8") + "\nself.release = 4;\n")
+        page.evaluate("navigator.serviceWorker.ready.then(one => one.update())")
+        assert _newest(page).evaluate("self.release") == 4
+
+        context.set_offline(True)
+        page.goto(f"{url}/settings")
+        expect(page.get_by_role("heading", name="You are offline")).to_be_visible()
+        assert barriers(page) == []
+        context.set_offline(False)
+        expect(page.locator("ocmt-app")).to_be_attached()  # by itself
+    context.close()
+
+
+def _newest(page: Page) -> Worker:
+    page.evaluate(
+        "navigator.serviceWorker.ready.then(async (one) => {"
+        " while (one.installing || one.waiting) await new Promise((f) => setTimeout(f, 20)); })"
+    )
+    return page.context.service_workers[-1]
+
+
+def test_the_page_can_be_installed(stack: Stack, browser: Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{stack.url}/sign-in")
+    page.evaluate(WORKER_RUNS)
+    devtools = context.new_cdp_session(page)
+    errors = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    # Contexts of the test are private windows, in which nothing can be installed.
+    assert [one["errorId"] for one in errors] == ["in-incognito"]
+    shown: dict[str, Any] = devtools.send("Page.getAppManifest")
+    assert shown["errors"] == []
+    sizes = page.evaluate(
+        """async () => {
+          const icons = [...(await (await fetch("/app.webmanifest")).json()).icons,
+            { src: "/apple-touch-icon.png", sizes: "180x180" }];
+          return Promise.all(icons.map(async ({ src, sizes }) => {
+            const picture = new Image();
+            picture.src = src;
+            await picture.decode();
+            return [sizes, `${picture.naturalWidth}x${picture.naturalHeight}`];
+          }));
+        }"""
+    )
+    assert [real for wanted, real in sizes if wanted != "any"] == [
+        wanted for wanted, _ in sizes if wanted != "any"
+    ]
+    context.close()
+
+
+def test_a_device_is_notified_and_leads_to_what_waits(stack: Stack, browser: Browser) -> None:
+    device = Device("https://push.example.com")
+    keys = device.subscription()
+    with ChatPage(browser) as chat:
+        chat.context.grant_permissions(["notifications"], origin=stack.url)
+        chat.page.add_init_script(
+            f"({NO_PERMISSION_ASKED})({{endpoint: '{keys['endpoint']}',"
+            f" keys: {{p256dh: '{keys['publicKey']}', auth: '{keys['auth']}'}}}})"
+        )
+        chat.sign_in(stack.link("notified@example.com"))
+        page = chat.page
+        go_to(page, "Settings")
+        switch = page.get_by_role("switch", name="On this device")
+        expect(switch).not_to_be_checked()
+        switch.check()
+        expect(switch).to_be_enabled()
+        expect(switch).to_be_checked()
+        with client_of(stack, chat) as api:
+            known = api.get("/api/notifications").json()
+        assert known["on"]
+        assert page.evaluate("subscribedWith") == {
+            "userVisibleOnly": True, "applicationServerKey": known["key"],
+        }  # fmt: skip
+        assert barriers(page) == []
+
+        worker = worker_of(page)
+        push(page, '{"kind":"decision","number":7}')
+        [title, path] = notification(worker)
+        assert (title, path) == ("Your agent needs a decision", "/tools?decision=7")
+        press(worker)
+        expect(page.get_by_role("heading", name="Tools", exact=True)).to_be_visible()
+        assert page.url == f"{stack.url}/tools?decision=7"
+
+        for odd in ("", "no json", "null", '{"kind":"answer","conversation":"../../evil"}'):
+            push(page, odd)
+            title, path = notification(worker)
+            assert path == "/"
+            press(worker)
+
+        go_to(page, "Settings")
+        page.get_by_role("switch", name="On this device").uncheck()
+        expect(page.get_by_text("This device gets no notifications any more.")).to_be_visible()
+        with client_of(stack, chat) as api:
+            assert not api.get("/api/notifications").json()["on"]
+
+
+def push(page: Page, data: str) -> None:
+    """Have Chromium deliver a message to the page's worker."""
+    devtools = page.context.new_cdp_session(page)
+    registrations: list[str] = []
+    devtools.on(
+        "ServiceWorker.workerRegistrationUpdated",
+        lambda event: registrations.extend(
+            one["registrationId"] for one in event["registrations"] if not one["isDeleted"]
+        ),
+    )
+    devtools.send("ServiceWorker.enable")
+    while not registrations:
+        page.wait_for_timeout(10)
+    origin = page.evaluate("location.origin")
+    devtools.send(
+        "ServiceWorker.deliverPushMessage",
+        {"origin": origin, "registrationId": registrations[-1], "data": data},
+    )
+    devtools.detach()
+
+
+def notification(worker: Worker) -> list[str]:
+    """The title and the data of the notification on the screen."""
+    found: list[str] = worker.evaluate(
+        """async () => {
+          for (;;) {
+            const [one] = await self.registration.getNotifications();
+            if (one) return [one.title, one.data];
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          }
+        }"""
+    )
+    return found
+
+
+def press(worker: Worker) -> None:
+    """Press the notification. Chromium lets only a real press bring the window to the front."""
+    worker.evaluate(
+        """async () => {
+          const [notification] = await self.registration.getNotifications();
+          self.dispatchEvent(new NotificationEvent("notificationclick", { notification }));
+          while ((await self.registration.getNotifications()).length)
+            await new Promise((resolve) => setTimeout(resolve, 20));
+        }"""
+    )

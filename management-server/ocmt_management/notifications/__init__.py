@@ -1,0 +1,1 @@
+"""Notifications by Web Push, to devices that turned them on."""

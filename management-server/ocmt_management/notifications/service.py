@@ -1,0 +1,239 @@
+"""Notifies a user's devices that an answer or a decision waits, unless a page shows it already.
+
+A notification names no content: the kind, and where the page has it. One that a killed server has
+not sent is lost; the answer and the decision are not.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from ocmt_common.problems import Problem
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ocmt_management.auth.service import is_active, live_sessions, lock_installation
+from ocmt_management.clock import Clock
+from ocmt_management.db import Database
+from ocmt_management.notifications.models import PushSubscription
+from ocmt_management.notifications.push_message import (
+    Message,
+    Recipient,
+    ServerKey,
+    from_base64url,
+    is_on_curve,
+)
+from ocmt_management.notifications.repository import SubscriptionRepository
+from ocmt_management.notifications.schemas import NotificationsView, Subscription
+from ocmt_management.notifications.sender import Outcome, PushSender
+from ocmt_management.outbound.service import Client, checked_url
+from ocmt_management.settings import ManagementSettings
+from ocmt_management.vault.service import KeyRing, SecretValue, ServerVault
+
+log = structlog.get_logger(__name__)
+
+_KEY = "push:key"
+MAX_DEVICES = 20
+"""The most devices of a user that are notified, the latest subscribed first."""
+ATTENTION_LASTS = timedelta(seconds=90)
+"""How long a page counts as visible after it said so; a visible page repeats it each minute."""
+_PER_MINUTE = RateLimitItemPerMinute(30)
+_MAX_SENDING = 1000
+_REMEMBERED = 1000
+_ANSWER_LIFE = timedelta(hours=12)
+_DECISION_LIFE = timedelta(hours=24)
+
+
+class Notifications:
+    """Enter `open` for the server's lifetime."""
+
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyRing,
+        clock: Clock,
+        sender: PushSender,
+        *,
+        private_hosts: frozenset[str],
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._sender = sender
+        self._private_hosts = private_hosts
+        self._key: ServerKey | None = None
+        self._seen_until: dict[str, dict[str, datetime]] = {}
+        """User → session whose page is visible → until when that is believed."""
+        self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Users and runs that were notified of: several tabs report the same answer."""
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._sending: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, *, settings: ManagementSettings, database: Database, keys: KeyRing, clock: Clock
+    ) -> AsyncIterator["Notifications"]:
+        client = Client(settings.private_host_set)
+        sender = PushSender(client, clock, subject=_subject(settings))
+        notifications = cls(database, keys, clock, sender, private_hosts=settings.private_host_set)
+        try:
+            yield notifications
+        finally:
+            for task in notifications._sending:
+                task.cancel()
+            await asyncio.gather(*notifications._sending, return_exceptions=True)
+            await client.close()
+
+    # For the page
+
+    async def view(self, user_id: str, session_id: str) -> NotificationsView:
+        key = await self._server_key()
+        async with self._database.read() as session:
+            rows = await self._live(session, user_id)
+        on = any(row.session_id == session_id for row in rows)
+        return NotificationsView(key=key.public, on=on, anywhere=bool(rows))
+
+    async def subscribe(self, user_id: str, session_id: str, body: Subscription) -> None:
+        """Store this device's subscription. Raises `Problem` if it cannot be used."""
+        endpoint = checked_url(
+            body.endpoint, self._private_hosts, example="https://push.example.com/…"
+        )
+        public_key = from_base64url(body.public_key)
+        if not is_on_curve(public_key):
+            raise Problem(422, "push-key-invalid", "This browser's key is none. Turn it on again.")
+        async with self._database.write() as session:
+            await SubscriptionRepository(session).replace(
+                PushSubscription(
+                    session_id=session_id,
+                    user_id=user_id,
+                    endpoint=endpoint,
+                    public_key=public_key,
+                    auth=from_base64url(body.auth),
+                    created_at=self._clock(),
+                )
+            )
+
+    async def unsubscribe(self, user_id: str, session_id: str) -> None:
+        async with self._database.write() as session:
+            await SubscriptionRepository(session).delete(user_id, session_id)
+
+    def attend(self, user_id: str, session_id: str, *, visible: bool) -> None:
+        """Note whether the session's page is on a screen: its user then needs no notification."""
+        sessions = self._seen_until.setdefault(user_id, {})
+        sessions.pop(session_id, None)
+        if visible:
+            sessions[session_id] = self._clock() + ATTENTION_LASTS
+        if not sessions:
+            del self._seen_until[user_id]
+
+    # For the other domains
+
+    def answered(self, user_id: str, run_id: str, conversation: str) -> None:
+        """An answer is complete. Called by every chat that sees it."""
+        if (user_id, run_id) in self._answered:
+            return
+        self._answered[user_id, run_id] = None
+        if len(self._answered) > _REMEMBERED:
+            self._answered.popitem(last=False)
+        self._notify(
+            user_id,
+            Message(
+                content={"kind": "answer", "conversation": conversation},
+                topic=f"answer {user_id} {conversation}",
+                urgent=False,
+                life=_ANSWER_LIFE,
+            ),
+        )
+
+    def waits(self, user_id: str, number: int) -> None:
+        """A call waits for the user's decision."""
+        self._notify(
+            user_id,
+            Message(
+                content={"kind": "decision", "number": number},
+                topic=f"decision {user_id} {number}",
+                urgent=True,
+                life=_DECISION_LIFE,
+            ),
+        )
+
+    async def reaches(self, user_id: str) -> bool:
+        """Whether any device of the user gets notifications."""
+        async with self._database.read() as session:
+            return bool(await self._live(session, user_id))
+
+    async def sent(self) -> None:
+        """Wait for the notifications that are on their way."""
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def _notify(self, user_id: str, message: Message) -> None:
+        if self._is_attended(user_id):
+            return
+        if len(self._sending) >= _MAX_SENDING or not self._limiter.hit(_PER_MINUTE, user_id):
+            log.info("no notification: too many at once", user_id=user_id)
+            return
+        task = asyncio.create_task(self._send(user_id, message))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _is_attended(self, user_id: str) -> bool:
+        now = self._clock()
+        return any(until > now for until in self._seen_until.get(user_id, {}).values())
+
+    async def _send(self, user_id: str, message: Message) -> None:
+        try:
+            async with self._database.read() as session:
+                rows = await self._live(session, user_id)
+            if rows:
+                key = await self._server_key()
+                await asyncio.gather(*(self._send_to(key, message, row) for row in rows))
+        except Problem as problem:  # the database is away; /health reports it
+            log.warning("no notification", user_id=user_id, reason=problem.detail)
+        except Exception:
+            log.exception("no notification", user_id=user_id)
+
+    async def _send_to(self, key: ServerKey, message: Message, row: PushSubscription) -> None:
+        recipient = Recipient(row.endpoint, row.public_key, row.auth)
+        outcome = await self._sender.send(key, message, recipient)
+        if outcome is Outcome.GONE:
+            async with self._database.write() as session:
+                await SubscriptionRepository(session).delete_dead(
+                    row.user_id, row.session_id, row.endpoint
+                )
+
+    async def _live(self, session: AsyncSession, user_id: str) -> list[PushSubscription]:
+        """The subscriptions of an active user's live sessions, the latest first."""
+        if not await is_active(session, user_id):
+            return []
+        alive = await live_sessions(session, user_id, clock=self._clock)
+        rows = await SubscriptionRepository(session).of_sessions(user_id, alive)
+        return list(rows[:MAX_DEVICES])
+
+    async def _server_key(self) -> ServerKey:
+        """The server's key, made at its first use and kept among the server's secrets."""
+        if self._key is None:
+            async with self._database.read() as session:
+                kept = await ServerVault(session, self._keys, self._clock).use(_KEY)
+            self._key = ServerKey.load((kept or await self._make_key()).reveal())
+        return self._key
+
+    async def _make_key(self) -> SecretValue:
+        async with self._database.write() as session:
+            await lock_installation(session)
+            vault = ServerVault(session, self._keys, self._clock)
+            kept = await vault.use(_KEY)  # another server may have been first
+            if kept is None:
+                kept = SecretValue(ServerKey.new().pem())
+                await vault.put(_KEY, kept, actor="server")
+            return kept
+
+
+def _subject(settings: ManagementSettings) -> str:
+    """Whom a push service may contact: the installation's address."""
+    return settings.page_origin if settings.secure else "mailto:admin@localhost"

@@ -1,0 +1,20 @@
+"""A running server whose users subscribe at a push service of the test."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from ocmt_management.settings import ManagementSettings
+from ocmt_testing.management.push_service import PushService, running_push_service
+
+
+@pytest.fixture
+def settings(
+    make_settings: Callable[..., ManagementSettings], its_settings: dict[str, str]
+) -> ManagementSettings:
+    return make_settings(**its_settings, private_hosts="127.0.0.1")
+
+
+@pytest.fixture
+async def push_service() -> AsyncIterator[PushService]:
+    async with running_push_service() as service:
+        yield service

@@ -1,0 +1,172 @@
+// @vitest-environment jsdom
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { Api } from "../src/api/client";
+import { begin, support } from "../src/notifications/push";
+import "../src/views/settings-notifications";
+
+const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+/** A browser with one subscription at most, and a server. */
+function world(
+  set: {
+    on?: boolean;
+    anywhere?: boolean;
+    permission?: string;
+    subscribed?: boolean;
+  } = {},
+) {
+  const { permission = "granted", subscribed = false } = set;
+  let { on = false } = set;
+  let { anywhere = on } = set;
+  const calls: string[] = [];
+  let subscription: object | null = null;
+  const subscribe = (options?: unknown) => {
+    if (options !== undefined) calls.push("subscribe");
+    subscription = {
+      toJSON: () => ({ endpoint: "https://push/1", keys: { p256dh: "p", auth: "a" } }),
+      unsubscribe: () => {
+        calls.push("unsubscribe");
+        subscription = null;
+        return Promise.resolve(true);
+      },
+    };
+    return Promise.resolve(subscription);
+  };
+  if (subscribed) void subscribe();
+  const registration = {
+    pushManager: { subscribe, getSubscription: () => Promise.resolve(subscription) },
+  };
+  const worker = Object.assign(new EventTarget(), {
+    register: () => Promise.resolve(registration),
+    ready: Promise.resolve(registration),
+  });
+  vi.stubGlobal("isSecureContext", true);
+  vi.stubGlobal("PushManager", Object);
+  vi.stubGlobal("Notification", {
+    permission,
+    requestPermission: () => Promise.resolve(permission),
+  });
+  Object.defineProperty(navigator, "serviceWorker", { value: worker, configurable: true });
+  const api = new Api("", (url, { method = "", body }) => {
+    calls.push(`${method} ${url.replace("/api/notifications", "")}`);
+    if (method === "PUT" && url.endsWith("subscription")) on = anywhere = true;
+    if (method === "DELETE") on = false;
+    if (url.endsWith("attention")) calls.push(body as string);
+    const answer = method === "GET" ? JSON.stringify({ key: "k", on, anywhere }) : "";
+    return Promise.resolve(new Response(answer || null, { status: answer ? 200 : 204 }));
+  });
+  return { api, calls, worker };
+}
+
+async function settings(api: Api) {
+  const view = Object.assign(document.createElement("settings-notifications"), { api });
+  document.body.append(view);
+  await settled();
+  const root = view.shadowRoot;
+  if (root === null) throw new Error("the section has no content");
+  return { root, input: root.querySelector("input"), text: () => root.textContent };
+}
+
+beforeEach(() => vi.useRealTimers());
+
+afterEach(() => {
+  document.body.replaceChildren();
+  vi.unstubAllGlobals();
+  Reflect.deleteProperty(navigator, "serviceWorker");
+});
+
+describe("the switch for notifications", () => {
+  it("subscribes and tells the server, in place of what another session left", async () => {
+    const { api, calls } = world({ subscribed: true });
+    const { input } = await settings(api);
+    input?.click();
+    await settled();
+    expect(calls).toEqual(["GET ", "unsubscribe", "subscribe", "PUT /subscription", "GET "]);
+    expect(input?.checked).toBe(true);
+  });
+
+  it("stays off when the person refuses, and says how to allow it", async () => {
+    const { api, calls } = world({ permission: "default" });
+    const { input, text } = await settings(api);
+    vi.stubGlobal("Notification", {
+      permission: "denied",
+      requestPermission: () => Promise.resolve("denied"),
+    });
+    input?.click();
+    await settled();
+    expect(calls).toEqual(["GET ", "GET "]);
+    expect(text()).toContain("blocks notifications of this page");
+  });
+
+  it("turns them off at the server and in the browser", async () => {
+    const { api, calls } = world({ on: true, subscribed: true });
+    const { input, text } = await settings(api);
+    expect(input?.checked).toBe(true);
+    input?.click();
+    await settled();
+    expect(calls.slice(1)).toEqual(["DELETE /subscription", "unsubscribe", "GET "]);
+    expect(text()).toContain("gets no notifications any more");
+  });
+
+  it.each([
+    ["insecure", { isSecureContext: false }, "only for pages with https"],
+    ["none", { PushManager: undefined }, "has no notifications"],
+  ])("says why there is none: %s", async (why, globals, words) => {
+    const { api } = world();
+    for (const [name, value] of Object.entries(globals)) vi.stubGlobal(name, value);
+    if (why === "none") Reflect.deleteProperty(globalThis, "PushManager");
+    expect(support()).toBe(why);
+    const { input, text } = await settings(api);
+    expect(input).toBeNull();
+    expect(text()).toContain(words);
+  });
+});
+
+describe("a page that is opened", () => {
+  it("ends a subscription of an earlier session", async () => {
+    const { api, calls } = world({ subscribed: true });
+    (await begin(api, () => undefined))();
+    expect(calls).toEqual(["GET ", "unsubscribe"]);
+  });
+
+  it("makes one anew that the browser lost", async () => {
+    const { api, calls } = world({ on: true });
+    (await begin(api, () => undefined))();
+    expect(calls.slice(0, 3)).toEqual(["GET ", "subscribe", "PUT /subscription"]);
+  });
+
+  it("says that it is visible, again each minute, and when it is hidden, until it ends", async () => {
+    const { api, calls } = world({ anywhere: true });
+    vi.useFakeTimers();
+    const end = await begin(api, () => undefined);
+    const visible = vi.spyOn(document, "visibilityState", "get");
+    const told = () => calls.filter((call) => call.startsWith("{"));
+    visible.mockReturnValue("visible");
+    vi.advanceTimersByTime(120_000);
+    visible.mockReturnValue("hidden");
+    document.dispatchEvent(new Event("visibilitychange"));
+    vi.advanceTimersByTime(120_000);
+    end();
+    document.dispatchEvent(new Event("visibilitychange"));
+    expect(told().slice(1)).toEqual(['{"visible":true}', '{"visible":true}', '{"visible":false}']);
+  });
+
+  it("says nothing where nobody is notified", async () => {
+    const { api, calls } = world();
+    (await begin(api, () => undefined))();
+    expect(calls).toEqual(["GET "]);
+  });
+
+  it("shows what a notification is about", async () => {
+    const { api, worker } = world();
+    const paths: string[] = [];
+    const end = await begin(api, (path) => paths.push(path));
+    for (const data of [{ type: "go-to", path: "/c/1" }, null, { type: "other", path: "/x" }]) {
+      worker.dispatchEvent(new MessageEvent("message", { data }));
+    }
+    end();
+    worker.dispatchEvent(new MessageEvent("message", { data: { type: "go-to", path: "/y" } }));
+    expect(paths).toEqual(["/c/1"]);
+  });
+});
