@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from ocmt_testing.system.chat import ChatPage, go_to
-from ocmt_testing.system.looks import barriers, overflow
+from ocmt_testing.system.looks import barriers, keep_picture, overflow
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, StorageState, WebSocketRoute, expect
 
-LOOKS = [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")]
+LOOKS = [(1280, 800, "light"), (1280, 800, "dark"), (360, 740, "light"), (360, 740, "dark")]
 EVERYTHING = """## A plan
 
 **Bold**, `code`, a [link](https://example.org/) and a list:
@@ -40,6 +40,43 @@ SAID = [
 ]
 
 
+PLAN = """I read the notes of the last three meetings. What is open:
+
+| task | who | due |
+|---|---|---|
+| Move the staging database | Ben | Tuesday |
+| Renew the certificate of `shop.example.org` | Ada | Thursday |
+
+I also made `reminders.py` in your workspace:
+
+```python
+def overdue(tasks: list[Task], today: date) -> list[Task]:
+    return [task for task in tasks if not task.done and task.due < today]
+```
+"""
+SHOWN = [
+    {
+        "id": "s1",
+        "role": "user",
+        "text": "What is still open from this week’s meetings?",
+        "at": "2026-11-27T07:58:00Z",
+    },
+    {"id": "s2", "role": "assistant", "text": PLAN, "at": "2026-11-27T07:59:00Z"},
+    {
+        "id": "s3",
+        "role": "user",
+        "text": "Good. Tell me each morning what is overdue.",
+        "at": "2026-11-27T08:01:00Z",
+    },
+    {
+        "id": "s4",
+        "role": "assistant",
+        "text": "I will, every weekday at 8:00. I wake for it by myself; nothing has to be open.",
+        "at": "2026-11-27T08:01:10Z",
+    },
+]
+"""A conversation for the pictures of the README."""
+
 CONVERSATIONS = [
     {
         "id": f"{number}1111111-1111-4111-8111-111111111111",
@@ -50,6 +87,19 @@ CONVERSATIONS = [
         "at": f"2026-11-2{number}T10:00:00Z",
     }
     for number in range(1, 6)
+]
+SHOWN_CONVERSATIONS = [
+    {
+        "id": f"{number}1111111-1111-4111-8111-111111111111",
+        "title": title,
+        "pinned": number == 1,
+        "unread": number == 2,
+        "working": number == 3,
+        "at": f"2026-11-2{7 - number}T10:00:00Z",
+    }
+    for number, title in enumerate(
+        ("Weekly report", "Invoices of November", "Compare two databases", "Trip to Nice"), 1
+    )
 ]
 
 
@@ -71,7 +121,11 @@ STATES: dict[str, tuple[list[dict[str, Any]], str, int]] = {
 """What is told, what the pill makes of it, and how many messages are shown then."""
 
 
-def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[..., None]:
+def told(
+    frames: list[dict[str, Any]],
+    said: list[dict[str, Any]],
+    conversations: list[dict[str, Any]] = CONVERSATIONS,
+) -> Callable[..., None]:
     """A server that sends `frames` at once, the history in pages, and half of an answer."""
 
     def serve(socket: WebSocketRoute) -> None:
@@ -84,7 +138,7 @@ def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[.
                 older = {"older": len(said) - begin} if begin else {}
                 socket.send(json.dumps({**page, "messages": said[begin:end], **older}))
             elif asked["type"] == "conversations":
-                listed = {"type": "conversations", "conversations": CONVERSATIONS, "more": True}
+                listed = {"type": "conversations", "conversations": conversations, "more": True}
                 socket.send(json.dumps(listed))
             elif asked["type"] == "send":
                 run = asked["id"]
@@ -123,6 +177,7 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
     found: dict[str, list[str]] = {}
 
     def look(name: str, page: Page) -> None:
+        keep_picture(page, name)
         found[name] = barriers(page)
         assert overflow(page) == 0, name
         assert beyond_the_screen(page) == 0, name
@@ -155,6 +210,18 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
         if detail is not None:
             expect(page.get_by_text(detail)).to_be_visible()
         look(name, page)
+    shown = told([status("running")], SHOWN, SHOWN_CONVERSATIONS)
+    page.route_web_socket(re.compile("/api/chat$"), shown)
+    page.goto(stack.url)
+    expect(page.get_by_role("article").last).to_contain_text("every weekday at 8:00")
+    expect(page.locator(".hljs-keyword").first).to_be_attached()
+    look("chat", page)
+    for title in ("Tools", "Connections", "Your agent", "Administration"):
+        go_to(page, title)
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+        expect(page.get_by_role("main").get_by_role("heading", level=2).first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        look(title, page)
     page.route_web_socket(re.compile("/api/chat$"), told([status("running")], []))
     page.goto(stack.url)
     expect(page.get_by_role("heading", name="This is your own agent")).to_be_visible()
@@ -254,6 +321,24 @@ def test_everything_is_reached_and_done_with_the_keyboard(
     page.get_by_role("link", name="Settings").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Settings")).to_be_focused()
+
+    palette = page.get_by_role("combobox", name="Command")
+    page.keyboard.press("Control+k")
+    expect(palette).to_be_focused()
+    chosen = page.get_by_role("listbox").get_by_role("option", selected=True)
+    expect(chosen).to_contain_text("New conversation")
+    assert barriers(page) == []
+    page.keyboard.press("Escape")
+    expect(palette).to_have_count(0)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("your agent")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your agent", exact=True)).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("1 conv")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/c/{CONVERSATIONS[0]['id']}$"))
+    expect(page.get_by_role("textbox", name="Message")).to_be_focused()
     context.close()
 
 

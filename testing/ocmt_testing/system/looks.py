@@ -1,6 +1,8 @@
-"""Measures a page's accessibility barriers and content that overflows."""
+"""Measures a page's accessibility barriers and content that overflows, and keeps its pictures."""
 
-from ocmt_cli.checkout import ROOT
+import re
+
+from ocmt_cli.checkout import DEFAULT_DATA, ROOT
 from playwright.sync_api import Page
 
 AXE = ROOT / "user-ui" / "node_modules" / "axe-core" / "axe.min.js"
@@ -20,6 +22,19 @@ _WIDER = """() => {
   look(document);
   return found;
 }"""
+
+
+PICTURES = DEFAULT_DATA / "test-pictures"
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Keep a picture of the page in `PICTURES`, as `name-WIDTH-THEME.png`."""
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    size = page.viewport_size
+    width = 0 if size is None else size["width"]
+    file = f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{width}-{'dark' if dark else 'light'}.png"
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / file, animations="disabled", caret="hide")
 
 
 def barriers(page: Page) -> list[str]:

@@ -89,6 +89,13 @@ export class ChatSidebar extends LitElement {
         ${this.query === "" ? this.rest() : this.hits()}
       </nav>
       <nav class="pages" aria-label="Pages">${this.views.map((view) => this.page(view))}</nav>
+      <button
+        class="quiet commands"
+        aria-keyshortcuts="Control+K Meta+K"
+        @click=${() => this.dispatchEvent(new CustomEvent("commands"))}
+      >
+        Commands <kbd>${navigator.userAgent.includes("Mac") ? "⌘" : "Ctrl"} K</kbd>
+      </button>
     `;
   }
 

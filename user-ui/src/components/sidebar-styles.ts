@@ -169,6 +169,19 @@ export const sidebarStyles = css`
     color: inherit;
     text-decoration: none;
   }
+  .commands {
+    display: none;
+    justify-content: space-between;
+    margin: 0 0.5rem 0.5rem;
+  }
+  @media (hover: hover) {
+    .commands {
+      display: flex; /* For those who have a keyboard. */
+    }
+  }
+  kbd {
+    font: inherit;
+  }
   .count {
     margin-left: auto;
     min-width: 1.25rem;

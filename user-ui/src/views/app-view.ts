@@ -61,6 +61,8 @@ export class AppView extends LitElement {
   @state() private incomplete = false;
   /** There is room for the sidebar; otherwise it is a sheet. */
   @state() private wide = matchMedia(WIDE).matches;
+  /** The command palette is open. */
+  @state() private commanding = false;
   @query("dialog") private sheet!: HTMLDialogElement | null;
 
   private readonly api = new Api(import.meta.env.VITE_API_URL ?? "");
@@ -80,6 +82,7 @@ export class AppView extends LitElement {
     };
     window.addEventListener("popstate", this.onPop);
     window.addEventListener("hashchange", this.onHash);
+    window.addEventListener("keydown", this.onKey);
     window.addEventListener("online", this.onNetwork);
     window.addEventListener("offline", this.onNetwork);
     document.addEventListener("visibilitychange", this.onVisibility);
@@ -100,6 +103,7 @@ export class AppView extends LitElement {
     super.disconnectedCallback();
     window.removeEventListener("popstate", this.onPop);
     window.removeEventListener("hashchange", this.onHash);
+    window.removeEventListener("keydown", this.onKey);
     window.removeEventListener("online", this.onNetwork);
     window.removeEventListener("offline", this.onNetwork);
     document.removeEventListener("visibilitychange", this.onVisibility);
@@ -133,7 +137,7 @@ export class AppView extends LitElement {
         <button @click=${() => void this.enter()}>Try again</button>
       </main>`;
     }
-    return html`${this.side()}${this.header()}${this.view()}`;
+    return html`${this.side()}${this.header()}${this.view()}${this.palette()}`;
   }
 
   private side() {
@@ -145,10 +149,22 @@ export class AppView extends LitElement {
       .views=${viewsOf(this.me)}
       .waiting=${this.waiting}
       @new-conversation=${this.onNew}
+      @commands=${this.openPalette}
     ></chat-sidebar>`;
     return this.wide
       ? html`<aside aria-label="Conversations and pages">${sidebar}</aside>`
       : html`<dialog aria-label="Conversations and pages">${sidebar}</dialog>`;
+  }
+
+  private palette() {
+    if (!this.commanding || this.client === null || this.me === null) return nothing;
+    return html`<command-palette
+      .views=${viewsOf(this.me)}
+      .conversations=${this.client.list.entries}
+      @go-to=${(event: CustomEvent<string>) => this.go(event.detail)}
+      @new-conversation=${this.onNew}
+      @closed=${() => (this.commanding = false)}
+    ></command-palette>`;
   }
 
   private header() {
@@ -296,6 +312,7 @@ export class AppView extends LitElement {
     this.mood = "connecting";
     this.waiting = 0;
     this.news = false;
+    this.commanding = false;
     // Without an earlier sign-in on this page there is nothing to explain.
     if (before === "signed-in") this.reason = reason;
     this.who = "signed-out";
@@ -309,6 +326,12 @@ export class AppView extends LitElement {
     const view = this.path === null ? undefined : viewAt(this.path);
     if (view !== undefined) this.load(view);
     this.onChat();
+  }
+
+  private go(path: string): void {
+    goTo(path);
+    this.sheet?.close();
+    this.show();
   }
 
   private load(view: View): void {
@@ -391,9 +414,22 @@ export class AppView extends LitElement {
   private readonly onPop = () => this.show();
 
   /** A notification was opened, and this page shows what it is about. */
-  private readonly onOpened = (path: string) => {
-    goTo(withinThePage(path));
-    this.show();
+  private readonly onOpened = (path: string) => this.go(withinThePage(path));
+
+  /** Ctrl-K, or Cmd-K on a Mac, which Chromium's and Firefox's own search field leave to pages. */
+  private readonly onKey = (event: KeyboardEvent) => {
+    const pressed = (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
+    if (!pressed || event.key.toLowerCase() !== "k" || this.who !== "signed-in") return;
+    event.preventDefault();
+    this.openPalette();
+  };
+
+  private readonly openPalette = () => {
+    this.sheet?.close();
+    import("../components/command-palette").then(
+      () => (this.commanding = true),
+      () => undefined, // Without network; the next press tries again.
+    );
   };
 
   private readonly onHash = () => {
@@ -415,9 +451,7 @@ export class AppView extends LitElement {
     const target = inPageTarget(event);
     if (target === null) return;
     event.preventDefault();
-    goTo(target);
-    this.sheet?.close();
-    this.show();
+    this.go(target);
   };
 }
 
