@@ -32,6 +32,10 @@ print("a line of code that is long enough to be wider than the column on any pho
 ```
 
 - [x] done
+
+| another | table |
+|---|---|
+| in the same | view |
 """
 SAID = [
     {"id": "u1", "role": "user", "text": "Plan my week", "at": "2026-11-26T10:00:00Z"},
@@ -222,6 +226,12 @@ def test_no_view_has_a_barrier_or_is_wider_than_its_screen(
         expect(page.get_by_role("main").get_by_role("heading", level=2).first).to_be_visible()
         page.wait_for_load_state("networkidle")
         look(title, page)
+    waking = json.dumps(status("waking"))
+    page.route_web_socket(re.compile("/api/chat$"), lambda socket: socket.send(waking))
+    page.goto(stack.url)
+    fetching = page.get_by_text("to load your conversation")
+    expect(fetching).to_have_css("text-align", "center")
+    look("fetching the conversation", page)
     page.route_web_socket(re.compile("/api/chat$"), told([status("running")], []))
     page.goto(stack.url)
     expect(page.get_by_role("heading", name="This is your own agent")).to_be_visible()
@@ -290,7 +300,11 @@ def test_a_conversation_of_ten_thousand_messages_is_read_and_answered_at_once(
         page.wait_for_timeout(50)
     assert articles.count() < 100
     assert beyond_the_screen(page) == 0
-    page.get_by_role("button", name="Jump to newest").click()
+    jump = page.get_by_role("button", name="Jump to newest")
+    box_of_jump = jump.bounding_box()
+    assert box_of_jump is not None
+    assert box_of_jump["height"] < 40, "its text is on two lines"
+    jump.click()
     expect(articles.last).to_contain_text("Number 9999")
     # 13.9 s when 3,000 of them were rendered; the machine of the tests is busy. The figures of a
     # quiet one are in docs/benchmarks.md.
@@ -318,9 +332,13 @@ def test_everything_is_reached_and_done_with_the_keyboard(
     expect(stop).to_be_visible()
     page.keyboard.press("Tab")
     expect(stop).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(box).to_be_focused()  # the button vanishes
     page.get_by_role("link", name="Settings").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Settings")).to_be_focused()
+    heading = page.get_by_role("heading", name="Settings")
+    expect(heading).to_be_focused()
+    expect(heading).to_have_css("outline-width", "0px")  # It has the focus, and does nothing.
 
     palette = page.get_by_role("combobox", name="Command")
     page.keyboard.press("Control+k")
