@@ -1,6 +1,7 @@
 /**
  * Trying again what a changing network broke off. When a computer joins another Wi-Fi, a VPN starts or
- * a container gets its address, Chromium ends all requests on their way with ERR_NETWORK_CHANGED.
+ * a container gets its address, Chromium ends each request that still waits for a connection, with
+ * ERR_NETWORK_CHANGED.
  */
 
 /** Before the second, third and fourth try: shorter than a person takes to reload. */
