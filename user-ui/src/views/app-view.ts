@@ -7,6 +7,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
 import { keyed } from "lit/directives/keyed.js";
 
+import { again } from "../api/again";
 import { Api } from "../api/client";
 import { Problem, sentence } from "../api/problem";
 import type { Me } from "../api/generated";
@@ -262,14 +263,14 @@ export class AppView extends LitElement {
     if (pathNow() === "/sign-in") history.replaceState(null, "", this.target.take());
     this.show();
     // Not needed for the first look at the chat.
-    await import("../components/chat-sidebar").catch(() => undefined);
+    await again(() => import("../components/chat-sidebar")).catch(() => undefined);
     await this.beginNotifications();
   }
 
   private async beginNotifications(): Promise<void> {
     const { client } = this;
     try {
-      const { begin } = await import("../notifications/push");
+      const { begin } = await again(() => import("../notifications/push"));
       const end = await begin(this.api, this.onOpened);
       this.endNotifications?.();
       this.endNotifications = end;
@@ -335,7 +336,7 @@ export class AppView extends LitElement {
   }
 
   private load(view: View): void {
-    view.load().then(
+    again(view.load).then(
       () => (this.incomplete = false),
       () => (this.incomplete = true),
     );
@@ -343,7 +344,7 @@ export class AppView extends LitElement {
 
   /** Most visits are signed in, and start without this code. */
   private loadSignIn(): void {
-    import("./sign-in-view").catch(() => (this.incomplete = true));
+    again(() => import("./sign-in-view")).catch(() => (this.incomplete = true));
   }
 
   private readonly onChat = () => {
@@ -426,7 +427,7 @@ export class AppView extends LitElement {
 
   private readonly openPalette = () => {
     this.sheet?.close();
-    import("../components/command-palette").then(
+    again(() => import("../components/command-palette")).then(
       () => (this.commanding = true),
       () => undefined, // Without network; the next press tries again.
     );
