@@ -19,7 +19,14 @@ from typing import Any
 from peers.plain_page import paced, plain_page
 from playwright.async_api import Browser, Page, StorageState
 from shared.agents import machine, until
-from shared.chromium import LONG_TASKS, as_on_a_phone, chromium, cpu_seconds
+from shared.chromium import (
+    LONG_TASKS,
+    TRACED,
+    as_on_a_phone,
+    chromium,
+    cpu_seconds,
+    longest_task_cpu_ms,
+)
 from shared.page_system import PageSystem, conversation, page_system
 
 MESSAGES = 10_000
@@ -128,9 +135,11 @@ async def scroll(browser: Browser, system: PageSystem, signed_in: StorageState) 
                 raise TimeoutError("the oldest message did not come")
             await wheel(page, -_WHEEL_PX, times=30)
         up = await page.evaluate("performance.now()")
-        for _ in range(20):
+        await browser.start_tracing(page=page, categories=TRACED)
+        for _ in range(10):
             await wheel(page, 10 * _WHEEL_PX, times=15)
             await wheel(page, -_WHEEL_PX, times=15)
+        trace = await browser.stop_tracing()
         ended = await page.evaluate("performance.now()")
         tasks = await page.evaluate("longTasks")
     while_scrolling = [duration for at, duration in tasks if begun <= at <= ended]
@@ -139,6 +148,7 @@ async def scroll(browser: Browser, system: PageSystem, signed_in: StorageState) 
         "of it loading s": (up - begun) / 1000,
         "longest task ms": max(while_scrolling, default=0.0),
         "tasks over 50 ms": len(while_scrolling),
+        "longest task, CPU ms (all loaded)": longest_task_cpu_ms(trace),
         "longest task at the start ms": max((d for at, d in tasks if at < begun), default=0.0),
     }
 

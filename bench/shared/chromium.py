@@ -1,6 +1,7 @@
 """Chromium for benchmarks: a phone's profile, long tasks, and CPU time of its processes."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 from playwright.async_api import Browser, Page, async_playwright
@@ -46,6 +47,28 @@ async def as_on_a_phone(page: Page) -> None:
         },
     )
     await devtools.send("Emulation.setCPUThrottlingRate", {"rate": PHONE_SLOWDOWN})
+
+
+TRACED = ["toplevel"]
+"""The categories of a trace for `longest_task_cpu_ms`."""
+
+
+def longest_task_cpu_ms(trace: bytes) -> float:
+    """CPU time of the longest task of a page's main thread: other processes do not slow it down."""
+    events = json.loads(trace)["traceEvents"]
+    main = {
+        (one["pid"], one["tid"])
+        for one in events
+        if one["name"] == "thread_name" and one["args"]["name"] == "CrRendererMain"
+    }
+    tasks = (
+        one["tdur"] / 1000
+        for one in events
+        if one["name"] == "ThreadControllerImpl::RunTask"
+        and (one["pid"], one["tid"]) in main
+        and "tdur" in one
+    )
+    return max(tasks, default=0.0)
 
 
 async def cpu_seconds(browser: Browser) -> dict[str, float]:
