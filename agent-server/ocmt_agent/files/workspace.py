@@ -38,7 +38,10 @@ class Workspace:
         self._home = home
 
     def listing(self, names: Sequence[str]) -> FileListing:
-        """The entries of a folder, folders first; empty for a workspace that is not made yet."""
+        """At most `_MOST_ENTRIES` entries of a folder, folders first.
+
+        None for a workspace that is not made yet.
+        """
         try:
             with self._folder(names) as folder, os.scandir(folder) as entries:
                 found = list(islice(entries, _MOST_ENTRIES + 1))

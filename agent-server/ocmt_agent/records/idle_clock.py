@@ -1,8 +1,8 @@
 """An agent's idle clock: the time since its user's last activity.
 
-Requests to the agent and frames from its user restart it. Wakes for jobs, reads of the status and
-the gateway's own frames do not. `decisions/sleep_policy.py` compares it with the idle times after
-which an agent is put to sleep.
+Requests to the agent, frames from its user and the end of the answer to a message restart it. Wakes
+for jobs, reads of the status and the gateway's other frames do not. `decisions/sleep_policy.py`
+compares it with the idle times after which an agent is put to sleep.
 """
 
 from datetime import datetime, timedelta

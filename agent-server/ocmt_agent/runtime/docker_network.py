@@ -28,7 +28,10 @@ _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 
 async def ensure_network(docker: aiodocker.Docker) -> str:
-    """The id of the agents' network, created if missing. Raises `RuntimeFailed` if it is unsafe."""
+    """The id of the agents' network, created if missing.
+
+    Raises `RuntimeFailed` if it is unsafe or there is no address range for it.
+    """
     return str((await _shown(docker, NETWORK, BRIDGE))["Id"])
 
 

@@ -94,7 +94,7 @@ def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) 
 
 
 def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[ProcessId]:
-    """All live processes in the leader's session or with `marks` in their environment.
+    """The live processes in the leader's session or with `marks` in their environment, but this.
 
     A session's id is its leader's pid, which may be reused after the leader has ended. The
     inherited marks also find processes that outlived the leader or created another session.

@@ -125,8 +125,9 @@ class StdioSession:
     async def request(self, method: str, params: bytes | None, *, within_s: float) -> bytes:
         """Send a request. Returns its raw outcome: `"result":…` or `"error":…`.
 
-        Raises `TimedOut`, `AnswerTooLarge` or `SessionEnded`. If the caller is cancelled, the
-        server is sent a cancellation.
+        Raises `TimedOut`, `AnswerTooLarge` or `SessionEnded`; a server that answered nothing at all
+        within `within_s` seconds is ended. If the caller is cancelled, the server is sent a
+        cancellation.
         """
         if self.reason is not None:
             raise SessionEnded(self.reason)
