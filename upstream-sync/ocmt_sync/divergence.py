@@ -120,7 +120,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Upstream's commits that the fork's branches do not contain, oldest first, and its own."""
+    """Upstream's commits that the fork's branches do not contain, and the fork's own.
+
+    Both are oldest first.
+    """
 
     repository: Repository
     policy: Policy

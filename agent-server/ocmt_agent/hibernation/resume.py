@@ -1,6 +1,6 @@
 """Brings a gateway up to its first answer, from any state of its container.
 
-Called with the agent's lock held. The caller (`wake`) changes the agent's recorded state.
+Called with the agent's lock held. The callers change the agent's recorded state.
 """
 
 import asyncio

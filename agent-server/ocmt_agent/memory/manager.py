@@ -63,7 +63,7 @@ class _Tracked:
 
     prefetcher: Prefetcher = field(default_factory=Prefetcher)
     taken: bool = False
-    """Whether any memory was reclaimed in this sleep."""
+    """Whether a reclaim was begun in this sleep."""
     reclaims: int = 0
     """Reclaims begun in this sleep."""
     reclaim_again_at: float = 0.0

@@ -32,7 +32,7 @@ _ALL = 1 << 62
 def resident_pages(where: Whereabouts) -> Pages:
     """The mapped anonymous pages, by process. Blocks for 20-100 ms for a gateway.
 
-    Pages that were read from swap and not used since are in RAM, but not mapped.
+    Pages that were only read from swap, and not used since, are in RAM, but not mapped.
     """
     return _own_pages(where, Kept.MAPPED)
 

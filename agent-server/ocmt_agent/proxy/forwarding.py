@@ -1,7 +1,7 @@
 """Forwards one HTTP exchange, streaming both bodies with backpressure.
 
 Neither body is buffered: each chunk is forwarded as it arrives, including server-sent events. The
-exchange ends as soon as the caller disconnects.
+exchange ends once the caller has disconnected.
 """
 
 import asyncio

@@ -71,7 +71,7 @@ class Agent:
     it."""
     rests_as: HibernationState | None = None
     """The state it returns to after a job: stopped if it was since the user's last activity, else
-    paused."""
+    paused; `None` if it has not slept since."""
     container_token: SecretText | None = None
     """The token in the container of an agent that was made beforehand, and so had its container
     before it had a user; the relay replaces it. `None` for other agents, whose containers have the

@@ -31,7 +31,7 @@ def idle_time(agent: "Agent", *, now: datetime) -> timedelta:
 
 
 def shift(agent: "Agent", by: timedelta) -> None:
-    """Shift the agent's times by a jump of the wall clock, to keep durations unchanged."""
+    """Shift the times from which durations count by a jump of the wall clock."""
     agent.last_activity_at += by
     agent.state_since += by
     if agent.asleep_since is not None:

@@ -369,12 +369,12 @@ class AgentRegistry:
             await self.flush()
 
     def shift_times(self, by: timedelta) -> None:
-        """Move all times by a jump of the wall clock, so that durations stay as they were."""
+        """Shift the times from which durations count by a jump of the wall clock."""
         for agent in (*self._agents.values(), *self._spares.values()):
             idle_clock.shift(agent, by)
 
     def refused_wake(self, agent: Agent, why: str) -> None:
-        """Record that a wake did not fit: `memory` or `queue`."""
+        """Record that a wake was refused; `why` is `memory` or `queue`."""
         self.metrics.refused(why)
         self.refused_wakes.append(RefusedWake(user_id=agent.user_id, at=self._clock.now(), why=why))
 

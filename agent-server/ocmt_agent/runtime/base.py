@@ -93,7 +93,8 @@ class Whereabouts:
     leader: ProcessId
     """The agent's first process, which differs after a restart."""
     memory: Path | None
-    """The folder of the agent's control group: v2's, or that of v1's memory controller."""
+    """The folder of the agent's control group: v2's, or that of v1's memory controller; `None`
+    without a group."""
     pids: Callable[[], list[int]]
     """Lists the current pids of the agent's processes."""
 
@@ -155,7 +156,7 @@ class Runtime(Protocol):
         ...
 
     async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
-        """Write the heartbeat's interval into the gateway's configuration, as above."""
+        """Write the heartbeat's interval into the configuration, as above; `None` turns it off."""
         ...
 
     async def set_model(self, user_id: str, model: AgentModel) -> None:
@@ -171,7 +172,7 @@ class Runtime(Protocol):
     async def unpause(self, user_id: str) -> None: ...
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
-        """Send SIGTERM, then SIGKILL after `grace_s` seconds. Unpauses a paused container first."""
+        """Unpause the container if needed; send SIGTERM, then SIGKILL after `grace_s` seconds."""
         ...
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:

@@ -155,7 +155,7 @@ class UserToolServer:
         self._in_background(session.end("it was idle"))
 
     async def close(self, reason: str) -> None:
-        """End the server for good; calls in progress fail with `reason`."""
+        """End the server for good; calls in progress fail, those that it runs with `reason`."""
         self._closed = True
         session, self._session = self._session, None
         if self._starting is not None:

@@ -151,7 +151,7 @@ class StdioSession:
             self._waiting.pop(number, None)
 
     async def end(self, reason: str) -> SessionEnded:
-        """End the server; all requests in progress fail with `reason`. Idempotent."""
+        """End the server; all requests in progress fail with `reason`. The first reason counts."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end(reason))
         await asyncio.shield(self._ending)
@@ -165,7 +165,7 @@ class StdioSession:
         await self._process.end()
 
     def _fail(self, reason: str) -> None:
-        """Fail all waiting requests with `reason`."""
+        """Fail all waiting requests with `reason`, or with an earlier one."""
         self.reason = self.reason or reason
         for answer in self._waiting.values():
             if not answer.done():
