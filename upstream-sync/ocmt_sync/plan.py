@@ -29,7 +29,8 @@ NEUTRAL_CONFLICT = "conflicts only in neutral files"
 class Choice:
     """Which commits a plan lists (`filters`), and which of these it picks.
 
-    It skips those of the classes `skip` and `neutral` if `skip_unwanted`, and holds the others.
+    Of the others, `skip_unwanted` skips the classes `skip` and `neutral`. Empty commits, and merges
+    that `commits` does not name, are always skipped.
     """
 
     classes: tuple[CommitClass, ...] = ("always",)
@@ -41,7 +42,7 @@ class Choice:
 
 
 def considered(divergence: Divergence, choice: Choice) -> list[Item]:
-    """The commits that a plan lists: open ones, named ones, and reverts of both.
+    """The commits that a plan lists: open ones by its filters, named ones, and reverts of both.
 
     A revert that was skipped together with its commit is relevant again if that commit is picked.
     """

@@ -18,7 +18,7 @@ _GITHUB = re.compile(r"(?:github\.com[:/])([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether two URLs are of one repository, ignoring scheme, user and a `.git` suffix."""
+    """Whether two URLs are of one repository, ignoring scheme, user, case and a `.git` suffix."""
 
     def plain(url: str) -> str:
         url = re.sub(r"^[a-z+]+://", "", url.strip())

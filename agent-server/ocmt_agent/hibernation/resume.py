@@ -36,7 +36,7 @@ def suspension_request(agent: Agent) -> str:
 
 
 class GatewayExited(Exception):
-    """The container exited while it was started; `str()` says why and what to do."""
+    """The container exited while it was started or checked; `str()` says why and what to do."""
 
 
 class Resumer:

@@ -59,7 +59,10 @@ class Agent:
     """The time of the gateway's next scheduled job, last read while it was awake; `None` if there
     was none, or before it is read."""
     suspension_id: str | None = None
-    """The id of the gateway's lease, from the request until it is given back after the thaw."""
+    """The id of the gateway's lease until it is given back after the thaw; `None` without one.
+
+    `ASKED` from the request to the answer, `NO_LEASE` for a gateway without suspension.
+    """
     blockers: list[str] = field(default_factory=list)
     failure: str | None = None
     state_who: Actor | None = None

@@ -77,7 +77,7 @@ class AgentRegistry:
             self._by_token[_token_hash(_container_token(agent))] = agent
 
     def find(self, user_id: str) -> Agent | None:
-        """The user's agent, or the spare with that home."""
+        """The user's agent, or the spare with that home; `None` if there is neither."""
         return self._agents.get(user_id) or self._spares.get(user_id)
 
     def get(self, user_id: str) -> Agent:
