@@ -24,8 +24,6 @@ from playwright.sync_api import Browser, expect
 pytestmark = pytest.mark.nightly
 
 KEY = "key-for-notes-0123456789"
-CALL_TAKES_S = 3.0
-"""Enough to kill a process while the call runs."""
 ENDED = ("done", "uncertain")
 
 
@@ -149,8 +147,6 @@ def test_a_killed_process_neither_repeats_nor_loses_a_call(
 ) -> None:
     stack = person.stack
     life = Life(person, tools, f"{victim}-{step}-{time.monotonic_ns()}")
-    tools.call_takes_s = CALL_TAKES_S if step == "called" else 0.0
-
     life.is_asked()
     if step == "asked":
         kill(stack, victim, person.id)
@@ -160,9 +156,13 @@ def test_a_killed_process_neither_repeats_nor_loses_a_call(
         life.has_state("approved", "running", "done")
         kill(stack, victim, person.id)
     elif step == "called":
-        life.is_decided()
-        life.is_called()
-        kill(stack, victim, person.id)
+        tools.hold()
+        try:
+            life.is_decided()
+            life.is_called()
+            kill(stack, victim, person.id)
+        finally:
+            tools.release()
     else:
         life.is_given_up()
         life.is_decided()
@@ -195,7 +195,6 @@ def tidy_up(person: Person) -> None:
 def test_a_call_is_held_for_45_seconds_and_its_later_outcome_is_a_message(
     person: Person, tools: RealServer
 ) -> None:
-    tools.call_takes_s = 0.0
     life = Life(person, tools, f"held-{time.monotonic_ns()}")
     life.is_asked()
     asked_s = time.monotonic()
