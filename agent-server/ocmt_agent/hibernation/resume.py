@@ -50,7 +50,7 @@ class Resumer:
         """Thaw, start or check the gateway, and return once it serves.
 
         `observed` is the container as just inspected. Has no time limit of its own. Raises
-        `GatewayExited` if the started container exits, or the runtime's errors.
+        `GatewayExited` if the container exits, or the runtime's errors.
         """
         try:
             return await self._bring_up(agent, observed)
