@@ -197,7 +197,8 @@ def test_a_device_is_notified_and_leads_to_what_waits(stack: Stack, browser: Bro
             press(worker)
 
         go_to(page, "Settings")
-        page.get_by_role("switch", name="On this device").uncheck()
+        expect(switch).to_be_checked()  # before that it is not known yet
+        switch.uncheck()
         expect(page.get_by_text("This device gets no notifications any more.")).to_be_visible()
         with client_of(stack, chat) as api:
             assert not api.get("/api/notifications").json()["on"]
