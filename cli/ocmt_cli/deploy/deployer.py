@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import ORDER, Inventory, Role
 from ocmt_cli.deploy.remote import open_host
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 
 Report = Callable[[str], None]
@@ -68,19 +68,19 @@ class Deployer:
         return [host for host in hosts if not self._is_meant(host)]
 
     @contextmanager
-    def sessions(self) -> Iterator[dict[str, Session]]:
+    def connections(self) -> Iterator[dict[str, HostConnection]]:
         """Host → connection, for the hosts of all targets."""
-        made: dict[str, Session] = {}
+        made: dict[str, HostConnection] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):
                 entry = self.inventory.host(name)
                 host = open_host(entry, self.inventory.deploy, local=self.local is not None)
-                made[name] = Session(host, entry, self.inventory)
+                made[name] = HostConnection(host, entry, self.inventory)
             yield made
         finally:
             # In parallel, since each takes a round trip.
             with ThreadPoolExecutor(max(1, len(made))) as pool:
-                list(pool.map(lambda session: session.close(), made.values()))
+                list(pool.map(lambda connection: connection.close(), made.values()))
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
         """Call `ask` for all targets, hosts in parallel, and return the answers.

@@ -16,6 +16,7 @@ from ocmt_cli.checkout import command
 from ocmt_cli.deploy.build import Artefact, Platform, build
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.hooks import hooks
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.inventory import ORDER, Role
 from ocmt_cli.deploy.plan import Age, Step, decide, problems
 from ocmt_cli.deploy.release_tags import (
@@ -31,16 +32,19 @@ from ocmt_cli.deploy.release_tags import (
 from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback import confirm_rollback, record_rollback
 from ocmt_cli.deploy.rollback_plan import Facts, unfinished
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import Source
 from ocmt_cli.failure import CommandFailed
 
 
 def plan(
-    deployer: Deployer, source: Source, sessions: Mapping[str, Session], *, force: bool = False
+    deployer: Deployer,
+    source: Source,
+    connections: Mapping[str, HostConnection],
+    *,
+    force: bool = False,
 ) -> list[Step]:
     """The steps of a deploy. Raises `CommandFailed` with all problems found in the preflight."""
-    return _plan(deployer, source, _facts(deployer, sessions), force=force)
+    return _plan(deployer, source, _facts(deployer, connections), force=force)
 
 
 def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> list[Step]:
@@ -103,17 +107,19 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
     `force` also deploys a commit that is older or was rolled back. Raises `CommandFailed` at the
     first failure; the remaining hosts keep their releases.
     """
-    with deployer.sessions() as sessions:
-        facts = facts_after_restores(sessions, lambda: _facts(deployer, sessions), deployer.report)
+    with deployer.connections() as connections:
+        facts = facts_after_restores(
+            connections, lambda: _facts(deployer, connections), deployer.report
+        )
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
         if all(step.action == "unchanged" for step in steps):
             _tag(deployer, source, steps, facts)
             return steps
-        _lock(sessions, steps, source)
-        _finish_interrupted(deployer, sessions, steps, facts)
+        _lock(connections, steps, source)
+        _finish_interrupted(deployer, connections, steps, facts)
         # Another deploy may have finished before the lock was taken.
-        facts = _facts(deployer, sessions)
+        facts = _facts(deployer, connections)
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
         changing = [facts[step.role, step.host] for step in steps if step.action != "unchanged"]
@@ -126,7 +132,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
             if was_there(name, known) or not is_in_future(name, now)
         ]
         release = release_for(source.commit, changing, now=now, taken=taken)
-        rollout = _Rollout(deployer, source, sessions, facts, steps, release, builds)
+        rollout = _Rollout(deployer, source, connections, facts, steps, release, builds)
         targets = [(step.role, step.host) for step in steps if step.action != "unchanged"]
         with hooks(deployer, "deploy", targets, {"OCMT_COMMIT": source.commit}):
             done = [step for role in ORDER for step in rollout.deploy_role(role)]
@@ -150,30 +156,33 @@ def _refuse(steps: Sequence[Step]) -> None:
         raise CommandFailed("Nothing was deployed:\n" + "\n".join(refused))
 
 
-def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
-    return deployer.each(lambda role, name: sessions[name].ask("facts", role))
+def _facts(deployer: Deployer, connections: Mapping[str, HostConnection]) -> Facts:
+    return deployer.each(lambda role, name: connections[name].ask("facts", role))
 
 
-def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
+def _lock(connections: Mapping[str, HostConnection], steps: Iterable[Step], source: Source) -> None:
     """Take the lock of every target. Repeating it keeps the host connections alive."""
     for step in steps:
-        sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
+        connections[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
 
 def _finish_interrupted(
-    deployer: Deployer, sessions: Mapping[str, Session], steps: Iterable[Step], facts: Facts
+    deployer: Deployer,
+    connections: Mapping[str, HostConnection],
+    steps: Iterable[Step],
+    facts: Facts,
 ) -> None:
     """Recover from a killed deployer, and finish an interrupted rollback on all hosts."""
     resumed = unfinished(facts)
-    record_rollback(sessions, facts, resumed, "")
+    record_rollback(connections, facts, resumed, "")
     moving = {(move.role, move.host) for move in resumed}
     for step in steps:
         target = step.role, step.host
         if target in moving or (not facts[target]["settled"] and step.current):
             deployer.report(f"{step.host}: {step.role}: recover from an interruption")
-            for line in sessions[step.host].ask("converge", step.role):
+            for line in connections[step.host].ask("converge", step.role):
                 deployer.report(f"{step.host}: {step.role}: {line}")
-    confirm_rollback(deployer, sessions, resumed)
+    confirm_rollback(deployer, connections, resumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +191,7 @@ class _Rollout:
 
     deployer: Deployer
     source: Source
-    sessions: Mapping[str, Session]
+    connections: Mapping[str, HostConnection]
     facts: Facts
     steps: Sequence[Step]
     release: str
@@ -266,7 +275,7 @@ class _Rollout:
     def _deploy_to(self, step: Step, release: str, commit: str, artefact: Artefact) -> Step:
         send_and_switch(
             self.deployer,
-            self.sessions[step.host],
+            self.connections[step.host],
             role=step.role,
             release=release,
             artefact=artefact,
@@ -308,7 +317,7 @@ def _first_or_all(failures: Sequence[CommandFailed]) -> CommandFailed:
 
 def send_and_switch(
     deployer: Deployer,
-    session: Session,
+    connection: HostConnection,
     *,
     role: Role,
     release: str,
@@ -320,7 +329,7 @@ def send_and_switch(
 
     `commit` is the commit of the release, which has the same content as `source`.
     """
-    name = session.host.name
+    name = connection.host.name
     times: list[str] = []
     began = time.monotonic()
 
@@ -331,30 +340,30 @@ def send_and_switch(
         yield
         times.append(f"{what.split(maxsplit=1)[0]} {time.monotonic() - since:.1f}")
 
-    path = deployer.inventory.component_path(session.entry, role)
+    path = deployer.inventory.component_path(connection.entry, role)
     with timed(f"copy {release}"):
-        session.ask("prepare", role, release)
+        connection.ask("prepare", role, release)
         if artefact.wheels is not None:
             wheels = path / "wheels"
             only_new = ("--ignore-existing",)
-            session.host.rsync(artefact.wheels, wheels, step=f"{role}: copy", options=only_new)
+            connection.host.rsync(artefact.wheels, wheels, step=f"{role}: copy", options=only_new)
         with tempfile.TemporaryDirectory() as working:
             staged = Path(working) / "release"
             shutil.copytree(artefact.files, staged)
             _describe(staged, role, release, artefact, source=source, commit=commit)
-            session.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
+            connection.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
     with timed("install"):
-        session.ask("install", role, release)
+        connection.ask("install", role, release)
     if role == "mgmt":
         with timed("migrate"):
-            session.ask("migrate", role, release)
+            connection.ask("migrate", role, release)
     if role != "ui":
         with timed("start it in standby"):
-            session.ask("start", role, release)
+            connection.ask("start", role, release)
     with timed("switch"):
-        session.ask("switch", role, release)
+        connection.ask("switch", role, release)
     with timed("settle"):
-        session.ask("settle", role, release)
+        connection.ask("settle", role, release)
     total = time.monotonic() - began
     deployer.report(f"{name}: {role}: {release} serves, after {total:.1f} s ({', '.join(times)})")
 

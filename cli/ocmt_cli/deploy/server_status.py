@@ -27,9 +27,9 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
     inventory = load_inventory(file)
     in_use = [role for role in ORDER if inventory.with_role(role)]
     deployer = Deployer(inventory, in_use, say)
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         found, failures = deployer.each_that_answers(
-            lambda role, name: sessions[name].ask("status", role)
+            lambda role, name: connections[name].ask("status", role)
         )
     now = datetime.now(UTC)
     told = [

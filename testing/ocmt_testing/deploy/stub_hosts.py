@@ -18,11 +18,11 @@ import pytest
 from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.build import Artefact
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_connection import component_on
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable
 from ocmt_cli.deploy.hostside import halting, health, installing, restored_data, server, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Policy, Role
-from ocmt_cli.deploy.session import component_on
 from ocmt_cli.deploy.source import Source
 
 _MEMORY = Path("/dev/shm")
@@ -158,8 +158,8 @@ class _StubHost:
         shutil.copytree(src, str(dst), dirs_exist_ok=True)
 
 
-class StubSession:
-    """A session that runs steps here; on a lost host each fails, on a cut one all after the cut."""
+class StubConnection:
+    """Runs steps in this process, which fail on a lost host, and after the fuse has blown."""
 
     def __init__(self, world: "World", entry: HostEntry) -> None:
         self.host = _StubHost(world, entry.name)
@@ -203,10 +203,10 @@ class StubDeployer(Deployer):
     world: "World | None" = None
 
     @contextmanager
-    def sessions(self) -> Iterator[Any]:
+    def connections(self) -> Iterator[Any]:
         assert self.world is not None
         names = dict.fromkeys(name for _, name in self.targets())
-        yield {name: StubSession(self.world, self.inventory.host(name)) for name in names}
+        yield {name: StubConnection(self.world, self.inventory.host(name)) for name in names}
 
     def each_that_answers(self, ask: Any) -> Any:
         """Call `ask` for one target after the other, so that the fuse's count is deterministic."""

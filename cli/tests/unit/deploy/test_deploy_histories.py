@@ -98,16 +98,16 @@ class Histories(RuleBasedStateMachine):
         self.crashed = True
         self.world.fuse = fuse
         try:
-            with self.world.deployer("mgmt", "agent").sessions() as sessions:
+            with self.world.deployer("mgmt", "agent").connections() as connections:
 
                 def read() -> Facts:
-                    return {(role, host): sessions[host].ask("facts", role)
+                    return {(role, host): connections[host].ask("facts", role)
                             for role, host in servers}  # fmt: skip
 
                 for role, host in servers:
-                    sessions[host].lock(role, what="restore")
-                facts_after_restores(sessions, read, lambda text: None)
-                switch_data(sessions, dict.fromkeys(servers, record), lambda text: None)
+                    connections[host].lock(role, what="restore")
+                facts_after_restores(connections, read, lambda text: None)
+                switch_data(connections, dict.fromkeys(servers, record), lambda text: None)
         except Cut:
             pass
         finally:

@@ -127,8 +127,8 @@ def test_a_deploy_of_a_newer_commit_goes_back_to_where_a_cut_rollback_went() -> 
 
 def test_status_tells_of_an_unfinished_rollback_with_its_reason() -> None:
     for operator in cuts_of_a_rollback(every=5):
-        with operator.world.deployer("mgmt", "ui").sessions() as sessions:
-            said = {name: sessions[name].ask("status", role) for name, (role,) in HOSTS.items()}
+        with operator.world.deployer("mgmt", "ui").connections() as connections:
+            said = {name: connections[name].ask("status", role) for name, (role,) in HOSTS.items()}
         now = datetime.now(UTC)
         states = [server_line(HOSTS[one][0], one, said[one], now=now)["state"] for one in said]
         told = [state for state in states if state.startswith("ROLLBACK UNFINISHED from 2")]

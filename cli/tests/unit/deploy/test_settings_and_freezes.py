@@ -43,10 +43,10 @@ class Operator:
             self.world.fuse = None
 
     def ask(self, step: str, *words: str) -> None:
-        with self.world.deployer("mgmt", "ui").sessions() as sessions:
+        with self.world.deployer("mgmt", "ui").connections() as connections:
             for host, (role,) in HOSTS.items():
-                sessions[host].lock(role, what=step)
-                sessions[host].ask(step, role, *words)
+                connections[host].lock(role, what=step)
+                connections[host].ask(step, role, *words)
 
     def started_with(self) -> str:
         return self.world.processes[self.component.path].settings[str(self.component.current)]
@@ -172,8 +172,8 @@ def test_a_freeze_lets_recoveries_and_rollbacks_pass(operator: Operator) -> None
 
 def test_status_and_journal_tell_of_a_freeze(operator: Operator) -> None:
     operator.ask("freeze", "the launch is today", "ada@desk")
-    with operator.world.deployer("mgmt").sessions() as sessions:
-        said = sessions["m"].ask("status", "mgmt")
+    with operator.world.deployer("mgmt").connections() as connections:
+        said = connections["m"].ask("status", "mgmt")
     line = server_line("mgmt", "m", said, now=datetime.now(UTC))
     assert line["state"] == "healthy"
     assert line["frozen"].startswith("frozen by ada@desk at 2")

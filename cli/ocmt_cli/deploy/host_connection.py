@@ -1,4 +1,4 @@
-"""A host connection: sends a program to a host (`program`), and runs steps with it."""
+"""A connection to a host: sends the host a program (`program`), and runs steps with it."""
 
 import contextlib
 import getpass
@@ -64,20 +64,20 @@ def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str,
     }
 
 
-class Session:
-    """Runs steps on one host over one connection; a context manager."""
+class HostConnection:
+    """Runs steps on one host. The first step connects. A context manager."""
 
     def __init__(self, host: Host, entry: HostEntry, inventory: Inventory) -> None:
         self.host = host
         self.entry = entry
         self._inventory = inventory
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the session)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open until `close`)
         self._process: subprocess.Popen[bytes] | None = None
         self._one_at_a_time = threading.Lock()
         self._closing = threading.Event()
         self._keeper: threading.Thread | None = None
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "HostConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
