@@ -12,7 +12,8 @@ from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.orchestration import deploy
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.server_status import server_line
-from ocmt_testing.deploy.stub_hosts import Cut, StubSource, World, stub_world
+from ocmt_testing.deploy.history import Cut
+from ocmt_testing.deploy.stub_hosts import StubSource, World, stub_world
 
 HOSTS: Mapping[str, tuple[Role, ...]] = {"m": ("mgmt",), "u1": ("ui",), "u2": ("ui",)}
 FIRST = {"m": "mgmt-0", "u1": "ui-0", "u2": "ui-0"}

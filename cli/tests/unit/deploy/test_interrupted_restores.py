@@ -14,7 +14,8 @@ from ocmt_cli.deploy.restores import switch_data
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.server_status import server_line
 from ocmt_cli.failure import CommandFailed
-from ocmt_testing.deploy.stub_hosts import Cut, StubSource, World, stub_world
+from ocmt_testing.deploy.history import Cut
+from ocmt_testing.deploy.stub_hosts import StubSource, World, stub_world
 
 HOSTS: Mapping[str, tuple[Role, ...]] = {"m": ("mgmt",), "a": ("agent",)}
 TARGETS: tuple[tuple[Role, str], ...] = (("mgmt", "m"), ("agent", "a"))

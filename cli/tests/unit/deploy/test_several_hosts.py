@@ -20,7 +20,7 @@ HOSTS: Mapping[str, tuple[Role, ...]] = {f"u{number}": ("ui",) for number in ran
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with stub_world(HOSTS) as made:
+    with stub_world(HOSTS, hosts_at_once=5) as made:
         yield made
 
 
