@@ -211,11 +211,20 @@ class Component:
         self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:
-        """A digest of the operator's settings, whose changes require a restart."""
+        """A digest of the operator's settings, whose changes require a restart.
+
+        Comments and blank lines do not count. Empty if `.env` cannot be read.
+        """
         try:
-            return hashlib.sha256(self.env_file.read_bytes()).hexdigest()
+            lines = self.env_file.read_bytes().splitlines()
         except OSError:
             return ""
+        settings = [one for one in lines if one.strip() and not one.lstrip().startswith(b"#")]
+        return hashlib.sha256(b"\n".join(settings)).hexdigest()
+
+    def has_other_settings(self, name: str) -> bool:
+        """Whether `.env` has changed since a release was last started."""
+        return self.state()["env"].get(name) not in (None, self.env_digest())
 
     def note(self, step: str, **more: object) -> None:
         """Add a line to the journal."""

@@ -70,8 +70,7 @@ def status(component: Component) -> dict[str, Any]:
         "answer": "",
         "degraded": False,
         "ok": current is not None and component.is_complete(current),
-        "settings_changed": bool(current)
-        and state["env"].get(current, component.env_digest()) != component.env_digest(),
+        "settings_changed": current is not None and component.has_other_settings(current),
         "changed_settings": changed_settings(component),
         "certificate": component.certificate(),
         "wheels": sorted(one.name for one in (component.path / "wheels").glob("*.whl")),
@@ -186,8 +185,7 @@ def start(component: Component, release: str) -> None:
         return
     _migrate_restored(component, release)
     supervisor = supervisor_of(component)
-    if supervisor.is_alive(release) and not ask(supervisor.readiness_socket(release)).status:
-        # It is ending: an interrupted deploy or rollback has replaced it.
+    if supervisor.is_alive(release) and _must_start_again(component, supervisor, release):
         supervisor.stop(release, within_s=component.drain_s + _DRAIN_GRACE_S)
     _launch(component, supervisor, release)
     try:
@@ -196,6 +194,16 @@ def start(component: Component, release: str) -> None:
         if component.current != release:
             supervisor.stop(release, within_s=_STOP_NOW_S)
         raise
+
+
+def _must_start_again(component: Component, supervisor: Supervisor, release: str) -> bool:
+    """Whether the running `release` is of no use: an interrupted deploy or rollback left it.
+
+    It is ending, or it was started with settings that have changed since.
+    """
+    if component.current != release and component.has_other_settings(release):
+        return True
+    return not ask(supervisor.readiness_socket(release)).status
 
 
 def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
