@@ -20,6 +20,7 @@ from ocmt_cli.backup.streams import program, send
 from ocmt_cli.backup.transfer import (
     Hosts,
     Say,
+    data_folder,
     database_of,
     exists,
     parse_settings,
@@ -45,7 +46,8 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
     """Restore a backup. Everything is checked before the first byte is written.
 
     Returns the parts of agents that were not restored: missing in the backup, or refused. Raises
-    `CommandFailed` if the hosts have data and `force` is false.
+    `CommandFailed`, also if the hosts have data and `force` is false. A failure leaves the old
+    data, or a restore that the next command completes or withdraws (`deploy.restores`).
     """
     manifest = read_manifest(folder)
     lacking = list(manifest.left_out)
@@ -79,7 +81,7 @@ def _completed(
 ) -> Facts | None:
     """The hosts' facts, after completing or withdrawing an earlier restore.
 
-    `None` if that one completed the restore of this backup.
+    `None` if that completed a restore of this same backup.
     """
     targets = _targets(manifest)
 
@@ -169,7 +171,7 @@ def _settings(
 
 
 def _kept_settings(folder: Path, manifest: Manifest, target: Target) -> dict[str, str]:
-    """The settings of a server in the backup."""
+    """The settings of a server in the backup; empty if it has none."""
     return parse_settings(
         "".join(
             (folder / part.file).read_text(encoding="utf-8")
@@ -197,7 +199,7 @@ def _places(role: Role, settings: Mapping[str, str]) -> dict[str, str]:
     if role == "mgmt":
         kind, where = database_of(dict(settings))
         return {"sqlite": where} if kind == "sqlite" else {}
-    data = PurePosixPath(settings["DATA_DIR"])
+    data = data_folder(settings)
     return {"sqlite": str(data / "agent.db"), "files": str(data / "agents")}
 
 
@@ -240,7 +242,7 @@ def _require_known_tables(folder: Path, manifest: Manifest, facts: Facts) -> Non
 
 
 def _revision(database: Path) -> str | None:
-    """The revision of management's tables in a backed-up database; `None` if it has none."""
+    """The revision of management's tables in a backed-up database; `None` if it is unreadable."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
             row = opened.execute("SELECT version_num FROM alembic_version").fetchone()
