@@ -34,7 +34,7 @@ class What(StrEnum):
 
 WhatArgument = Annotated[What, typer.Argument(help="Which component.")]
 InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventory of servers.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PullOption = Annotated[
     str | None,
     typer.Option(

@@ -19,7 +19,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """The hosts and components of one command, such as a deploy. Opens connections to hosts."""
+    """The hosts and components of one command, such as a deploy. Makes the host connections."""
 
     inventory: Inventory
     roles: Sequence[Role]
@@ -30,7 +30,10 @@ class Deployer:
     """Names or patterns of hosts (`--host`); empty for all."""
 
     def targets(self) -> list[tuple[Role, str]]:
-        """(Component, host) pairs in the order of a deploy."""
+        """(Component, host) pairs in the order of a deploy.
+
+        Raises `CommandFailed` if there are none, or if the inventory lacks a host of `limit`.
+        """
         found = [
             (role, host.name)
             for role in ORDER
@@ -63,13 +66,13 @@ class Deployer:
         return not self.limit or any(fnmatch.fnmatchcase(host, one) for one in self.limit)
 
     def hosts_left_out(self, role: Role) -> list[str]:
-        """The component's hosts that `limit` leaves out."""
+        """The component's hosts that are not in `limit`."""
         hosts = [host.name for host in self.inventory.with_role(role)]
         return [host for host in hosts if not self._is_meant(host)]
 
     @contextmanager
     def connections(self) -> Iterator[dict[str, HostConnection]]:
-        """Host → connection, for the hosts of all targets."""
+        """Host → connection, for the hosts of all targets. Each connects at its first step."""
         made: dict[str, HostConnection] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):
@@ -85,7 +88,7 @@ class Deployer:
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
         """Call `ask` for all targets, hosts in parallel, and return the answers.
 
-        Raises `CommandFailed` with the failures of all hosts.
+        `ask` may raise `HostFailed`. Raises `CommandFailed` with the failures of all hosts.
         """
         answers, failures = self.each_that_answers(ask)
         if failures:
@@ -97,7 +100,8 @@ class Deployer:
     ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
         """Call `ask` for all targets, hosts in parallel.
 
-        Returns the answers, and host → failure for the hosts that failed.
+        `ask` may raise `HostFailed`. Returns the answers, and host → failure; a host that failed
+        has no answers.
         """
         by_host: dict[str, list[Role]] = {}
         for role, name in self.targets():

@@ -36,12 +36,12 @@ class Busy(HostFailed):
 
 
 def deployer_name() -> str:
-    """The user and machine that run this command, as hosts record them."""
+    """The user and machine that run this command (`USER@HOST`), as hosts record them."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str, Any]:
-    """The arguments of `hostside.component.Component`."""
+    """The component as JSON, for `hostside.component.Component.from_json`."""
     listeners: dict[str, str] = {}
     if role == "mgmt":
         listeners["api"] = f"{inventory.mgmt.bind}:{inventory.mgmt.port}"
@@ -84,7 +84,7 @@ class HostConnection:
         self.close()
 
     def close(self) -> None:
-        """Close the host connection for good, which releases its locks."""
+        """End the connection for good, which releases its locks."""
         self._closing.set()
         if self._keeper is not None:
             self._keeper.join()
@@ -95,20 +95,23 @@ class HostConnection:
             self.host.close()
 
     def disconnect(self) -> None:
-        """End the connection; the next step opens a new one."""
+        """End the connection, which releases its locks. The next step opens a new one."""
         process, self._process = self._process, None
         if process is not None:
             end(process, within_s=_END_S)
 
     def lock(self, role: Role, *, what: str) -> None:
-        """Hold the component's lock on the host until `close`. Raises `Busy`."""
+        """Take the component's lock on the host, and keep it while the connection lasts.
+
+        Raises `Busy` if another deployer has it, or another `HostFailed`.
+        """
         holder = self.ask("lock", role, who=f"{deployer_name()}: {what}")
         if holder is not None:
             raise Busy(
                 self.host.name,
                 f"{role}: lock",
                 f"another deploy is in progress ({holder}). Wait until it ends; if its machine is "
-                "gone, the lock is released within minutes.",
+                "gone, the lock is released within 15 minutes.",
             )
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, args=(role,), daemon=True)
@@ -121,7 +124,7 @@ class HostConnection:
                 self.ask("ping", role)
 
     def ask(self, step: str, role: Role, *words: object, **more: object) -> Any:
-        """Run a step on the host. Raises `HostFailed` naming host, component and step."""
+        """Run a step on the host, and return its value, which is JSON. Raises `HostFailed`."""
         named = f"{role}: {step}"
         component = component_on(self._inventory, self.entry, role)
         request = {"step": step, "component": component, "words": words, **more}

@@ -43,7 +43,10 @@ def plan(
     *,
     force: bool = False,
 ) -> list[Step]:
-    """The steps of a deploy. Raises `CommandFailed` with all problems found in the preflight."""
+    """The step of each target in a deploy.
+
+    Raises `CommandFailed` with all problems found in the preflight.
+    """
     return _plan(deployer, source, _facts(deployer, connections), force=force)
 
 
@@ -86,8 +89,11 @@ def _with_commits(source: Source, step: Step, facts: Facts) -> Step:
     return replace(step, commits=tuple(source.commits_since(before, step.role)))
 
 
-def _regretted(role: Role, facts: Facts) -> dict[str, str]:
-    """Release → content, of releases that were rolled back on any host of the component."""
+def _regretted(role: Role, facts: Facts) -> dict[str, str | None]:
+    """Release → content, of releases that were rolled back on any host of the component.
+
+    The content is `None` once it has been healthy again.
+    """
     hosts = [known for (named, _), known in facts.items() if named == role]
     return {name: content for known in hosts for name, content in known["regretted"].items()}
 
@@ -102,10 +108,10 @@ def _age(source: Source, running: dict[str, Any], content: str) -> Age:
 
 
 def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = False) -> list[Step]:
-    """Deploy `source` to all targets and return the steps done.
+    """Deploy `source` to all targets, and return the step done at each.
 
-    `force` also deploys a commit that is older or was rolled back. Raises `CommandFailed` at the
-    first failure; the remaining hosts keep their releases.
+    `force` also deploys a commit that is older or was rolled back. Raises `CommandFailed` if a
+    target fails; those that were not begun keep their releases.
     """
     with deployer.connections() as connections:
         facts = facts_after_restores(
@@ -141,7 +147,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
 
 
 def _tag(deployer: Deployer, source: Source, steps: Sequence[Step], facts: Facts) -> None:
-    """Make the missing tags of components that were left unchanged on all their hosts."""
+    """Make the missing tags of what was left unchanged, if no host of its component is left out."""
     whole = [step for step in steps if not deployer.hosts_left_out(step.role)]
     unchanged = [step for step in whole if step.action == "unchanged"]
     tag_what_runs(deployer.report, source, unchanged)
@@ -161,7 +167,7 @@ def _facts(deployer: Deployer, connections: Mapping[str, HostConnection]) -> Fac
 
 
 def _lock(connections: Mapping[str, HostConnection], steps: Iterable[Step], source: Source) -> None:
-    """Take the lock of every target. Repeating it keeps the host connections alive."""
+    """Take the lock of every target. Raises `HostFailed`."""
     for step in steps:
         connections[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
@@ -172,7 +178,7 @@ def _finish_interrupted(
     steps: Iterable[Step],
     facts: Facts,
 ) -> None:
-    """Recover from a killed deployer, and finish an interrupted rollback on all hosts."""
+    """Recover from a killed deployer, and finish an interrupted rollback on all its hosts."""
     resumed = unfinished(facts)
     record_rollback(connections, facts, resumed, "")
     moving = {(move.role, move.host) for move in resumed}
@@ -201,7 +207,8 @@ class _Rollout:
         """Deploy a component to its hosts, then tag it.
 
         The first host is the canary: only when it serves the others follow, several at once. After
-        a failure, those that have begun continue to their end, and no other begins.
+        a failure, those that have begun continue to their end, and no other begins. Raises
+        `CommandFailed` with the failures.
         """
         steps = [step for step in self.steps if step.role == role]
         changing = [step for step in steps if step.action != "unchanged"]
@@ -238,10 +245,14 @@ class _Rollout:
         """After a failure at one of several hosts, report which of them serve the new release."""
         new = [step.host for step in done if step.current == release]
         if new:
-            old = [f"{step.host} ({step.current})" for step in steps if step.host not in new]
+            old = [
+                f"{step.host} ({step.current or 'nothing'})"
+                for step in steps
+                if step.host not in new
+            ]
             self.deployer.report(
                 f"{role}: the hosts differ: {', '.join(new)} serve {release}, and {', '.join(old)} "
-                f"not. `{command('deploy')}` continues, `{command('rollback')}` goes back."
+                f"do not. `{command('deploy')}` continues, `{command('rollback')}` goes back."
             )
 
     def _release_of(self, steps: Sequence[Step]) -> tuple[str, str]:
@@ -295,7 +306,7 @@ def _batches(steps: Sequence[Step], at_once: int) -> Iterator[Sequence[Step]]:
 def _together(
     batch: Sequence[Step], deploy_to: Callable[[Step], Step]
 ) -> list[tuple[Step, Step | CommandFailed]]:
-    """Run steps at once. Returns each with its outcome."""
+    """Deploy steps at once. Returns each with the step done, or with its failure."""
 
     def outcome(step: Step) -> Step | CommandFailed:
         try:
@@ -327,7 +338,8 @@ def send_and_switch(
 ) -> None:
     """Deploy one component to one host: copy, install, migrate, start, switch, settle.
 
-    `commit` is the commit of the release, which has the same content as `source`.
+    Only management is migrated, and a page is not started. `commit` is the commit of the release,
+    which has the same content as `source`. Raises `HostFailed`.
     """
     name = connection.host.name
     times: list[str] = []

@@ -22,7 +22,10 @@ Records = Mapping[tuple[Role, str], dict[str, Any]]
 def switch_data(
     connections: Mapping[str, HostConnection], records: Records, report: Report
 ) -> None:
-    """Record a restore on all its hosts, whose locks are held, then put its data in place."""
+    """Record a restore on all its hosts, whose locks are held, then put its data in place.
+
+    Raises `HostFailed`; the restore is then completed or withdrawn by the next command.
+    """
     for (role, host), record in records.items():
         connections[host].ask("begin_restore", role, record["backup"], record)
     _finish(connections, records, report)
@@ -40,6 +43,7 @@ def _finish(connections: Mapping[str, HostConnection], records: Records, report:
 
 
 def unfinished_restores(facts: Facts) -> Records:
+    """The records of the hosts' unfinished restores; empty if there are none."""
     return {target: known["restore"] for target, known in facts.items() if known["restore"]}
 
 
@@ -66,7 +70,10 @@ def all_have_recorded(facts: Facts, records: Records) -> bool:
 def facts_after_restores(
     connections: Mapping[str, HostConnection], read: Callable[[], Facts], report: Report
 ) -> Facts:
-    """Complete or withdraw an unfinished restore, and return the hosts' facts as `read` by then."""
+    """Complete or withdraw an unfinished restore, if any. Returns the hosts' facts after it.
+
+    Raises `CommandFailed`, also if `read` lacks a host of the restore.
+    """
     facts = read()
     if not unfinished_restores(facts):
         return facts

@@ -1,4 +1,4 @@
-"""Rolls back to an earlier release on every host that the last deploy changed.
+"""Rolls back: every host that the last deploy changed, or chosen ones to a named release.
 
 A rollback is recorded on all its hosts before any of them changes. So an interrupted rollback is
 resumed by the next rollback or deploy, and is never mistaken for a deploy to undo.
@@ -65,9 +65,9 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
 def record_rollback(
     connections: Mapping[str, HostConnection], facts: Facts, moves: Iterable[Move], why: str
 ) -> str:
-    """Record a rollback on its hosts. Returns its reason.
+    """Record a rollback on its hosts. Returns its reason, which may be empty.
 
-    If `why` is empty, a resumed rollback keeps its reason.
+    If `why` is empty, a resumed rollback keeps its reason. Raises `HostFailed`.
     """
     reasons = [str(known["rollback"]["why"]) for known in facts.values() if known["rollback"]]
     said = why or next((reason for reason in reasons if reason), "")
@@ -81,7 +81,7 @@ def confirm_rollback(
 ) -> None:
     """Remove the records of a rollback that is done on all hosts.
 
-    An unreachable host keeps its record until the next rollback or deploy removes it.
+    A host that fails is reported, and keeps its record until the next rollback or deploy.
     """
     for one in moves:
         try:

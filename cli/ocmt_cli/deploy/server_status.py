@@ -45,7 +45,8 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
             say(f"{one['host']}: {COMPONENT_TITLES[one['component']]}: {one['state']}")
             if one["desired"]:
                 running = ", ".join(one["running"]) or "nothing"
-                say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
+                good = one["lastGood"] or "none"
+                say(f"  desired {one['desired']}, running {running}, last good {good}")
             if one["answer"] and one["state"] != HEALTHY:
                 say(f"  {one['answer']}")
             for line in filter(None, (one["certificate"], one["frozen"])):
@@ -71,10 +72,10 @@ def differences(told: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
-    """A component's state: healthy, drifted (another release runs than `current`) or not healthy.
+    """A component's state, with what to run.
 
-    An unfinished restore or rollback takes precedence. A degraded component serves, and its
-    problems are listed.
+    An unfinished restore or rollback takes precedence. A drifted component is healthy, but not
+    settled (`hostside.steps.status`); a degraded one serves, and its problems are listed.
     """
     drifted = not status["settled"]
     if status["restore"]:
