@@ -45,7 +45,7 @@ def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
     missing = [host.name for host in linked if trust.certificate(host.name) is None]
     if missing:
         first = " and ".join(command(f"setup {name}") for name in missing)
-        raise CommandFailed(f"{', '.join(missing)} has no certificate yet. First: {first}")
+        raise CommandFailed(f"{', '.join(missing)}: no certificate yet. First: {first}")
     with contextlib.ExitStack() as stack:
         targets = []
         for host in linked:
@@ -62,6 +62,8 @@ def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OverSsh:
+    """A server to renew, over a host connection."""
+
     inventory: Inventory
     entry: HostEntry
     role: Role

@@ -51,7 +51,8 @@ def renew(
 ) -> TrustFolder:
     """Renew the certificates and the token of all `servers`. Returns the new folder.
 
-    Resumes an interrupted renewal. Raises `CommandFailed`.
+    Resumes an interrupted renewal. Waits `within_s` seconds for each change to come into force.
+    Raises `CommandFailed`; the next renewal resumes.
     """
     agents = [one for one in servers if one.role == "agent"]
     management = [one for one in servers if one.role == "mgmt"]
