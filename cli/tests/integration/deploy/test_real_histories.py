@@ -10,8 +10,11 @@ from random import Random
 import pytest
 from ocmt_cli.deploy.inventory import Role
 from ocmt_testing.deploy.farm import farm
-from ocmt_testing.deploy.farm_installation import farm_installation
 from ocmt_testing.deploy.history import History
+from ocmt_testing.deploy.real_installation import Machines, real_installation
+from ocmt_testing.deploy.systemd_host import systemd_host
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 
 LAST_FUSE = 30
 """More effects than a restore or a deploy of one server has."""
@@ -33,10 +36,10 @@ def _events(history: History, random: Random) -> list[tuple[str, Callable[[], No
     def settings(at: int | None) -> None:
         history.deploy_changed_settings(server, at)
 
-    choices: list[list[Role]] = [["mgmt"], ["agent"], ["mgmt", "agent"]]
-    roles = random.choice(choices)
+    server_roles: list[Role] = [role for role, _ in history.servers]
+    roles = random.choice([*([role] for role in server_roles), server_roles])
     server = random.choice(history.servers)
-    host = random.choice(["mgmt", "agent", "ui"])
+    host = random.choice([host for _, host in history.targets])
     events = [
         cut(commit), cut(commit), cut(settings), cut(history.deploy_again),
         cut(history.deploy_what_does_not_start), cut(history.restore),
@@ -48,16 +51,27 @@ def _events(history: History, random: Random) -> list[tuple[str, Callable[[], No
     return events
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", range(3))
-def test_real_servers_end_where_the_model_says(checkout: Path, seed: int) -> None:
-    with farm() as made, farm_installation(made, checkout) as installation:
+def _run(machines: Machines, checkout: Path, folder: Path, seed: int) -> None:
+    with real_installation(machines, checkout, folder) as installation:
         history = History(installation)
         for name, event in _events(history, Random(seed)):
             print(name, flush=True)  # shown if it fails
             event()
         history.deploy_again(None)
-        for role in ("mgmt", "agent", "ui"):
-            (release,) = installation.serving(role, role)
-            assert release == installation.component(role, role).current
+        for role, host in installation.targets:
+            (release,) = installation.serving(role, host)
+            assert release == installation.component(role, host).current
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_real_servers_end_where_the_model_says(checkout: Path, tmp_path: Path, seed: int) -> None:
+    with farm() as made:
+        _run(made, checkout, tmp_path, seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_servers_of_systemd_end_where_the_model_says(
+    checkout: Path, tmp_path: Path, seed: int
+) -> None:
+    with systemd_host(tmp_path) as made:
+        _run(made, checkout, tmp_path, seed)

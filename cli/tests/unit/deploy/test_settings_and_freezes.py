@@ -103,7 +103,7 @@ def test_a_rollback_of_a_cut_deploy_starts_what_still_runs_with_other_settings_a
     change: Callable[[str], str],
 ) -> None:
     """The deploy was cut before the earlier release was told to stop."""
-    for cut in range(16, 34):
+    for cut in range(20, 30):
         with stub_world(HOSTS) as world:
             operator = Operator(world)
             operator.set(FIRST)
