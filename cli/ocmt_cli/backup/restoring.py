@@ -47,7 +47,7 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
 
     Returns the parts of agents that were not restored: missing in the backup, or refused. Raises
     `CommandFailed`, also if the hosts have data and `force` is false. A failure leaves the old
-    data, or a restore that the next command completes or withdraws (`deploy.restores`).
+    data, or a restore that the next deploy, rollback or restore completes or withdraws.
     """
     manifest = read_manifest(folder)
     lacking = list(manifest.left_out)

@@ -306,7 +306,7 @@ def _batches(steps: Sequence[Step], at_once: int) -> Iterator[Sequence[Step]]:
 def _together(
     batch: Sequence[Step], deploy_to: Callable[[Step], Step]
 ) -> list[tuple[Step, Step | CommandFailed]]:
-    """Deploy steps at once. Returns each with the step done, or with its failure."""
+    """Deploy a batch at once. Returns each step with the step done, or with its failure."""
 
     def outcome(step: Step) -> Step | CommandFailed:
         try:

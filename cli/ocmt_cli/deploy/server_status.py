@@ -72,7 +72,7 @@ def differences(told: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
-    """A component's state, with what to run.
+    """A component's line of `status`: its state, and the command to run if something is amiss.
 
     An unfinished restore or rollback takes precedence. A drifted component is healthy, but not
     settled (`hostside.steps.status`); a degraded one serves, and its problems are listed.

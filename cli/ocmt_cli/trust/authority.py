@@ -31,7 +31,7 @@ class Authority:
 
 
 def why_damaged(authority: Authority) -> str:
-    """Why a CA that was read from files is none; "" if it is one, valid or not."""
+    """What is wrong with a CA's key or certificate, apart from its dates; "" if nothing is."""
     try:
         key = _private(authority.key)
         certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
@@ -44,7 +44,7 @@ def why_damaged(authority: Authority) -> str:
 
 
 def why_not_valid(authority: Authority, now: datetime) -> str:
-    """Why a CA cannot issue certificates at the time `now`; "" if it can."""
+    """Why a CA that is not damaged is not valid at `now`; "" if it is."""
     certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
     if now < certificate.not_valid_before_utc:
         return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"

@@ -51,7 +51,7 @@ def renew(
 ) -> TrustFolder:
     """Renew the certificates and the token of all `servers`. Returns the new folder.
 
-    Resumes an interrupted renewal. Waits `within_s` seconds for each change to come into force.
+    Resumes an interrupted renewal. Waits up to `within_s` seconds for each change to take effect.
     Raises `CommandFailed`; the next renewal resumes.
     """
     agents = [one for one in servers if one.role == "agent"]
