@@ -78,5 +78,6 @@ class LongHistories(Histories):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=100, stateful_step_count=8)
-TestLongHistories = pytest.mark.nightly(LongHistories.TestCase)
+# If the time limit ends an example, hypothesis repeats it, and reports a flaky strategy instead.
+TestLongHistories = pytest.mark.nightly(pytest.mark.timeout(1700)(LongHistories.TestCase))
 TestLongHistories.settings = settings(max_examples=600, stateful_step_count=20)
