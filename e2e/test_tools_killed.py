@@ -40,7 +40,7 @@ class Life:
 
     def is_asked(self) -> None:
         self.person.chat.send(f'use: notes__echo {{"text": "say: {self.mark}"}}')
-        waiting = eventually(self._waiting, within_s=90, what=f"{self.mark} waits")
+        waiting = eventually(self._waiting, within_s=240, what=f"{self.mark} waits")
         self.number, self.id = int(waiting["number"]), str(waiting["id"])
 
     def is_decided(self) -> None:
