@@ -1,8 +1,11 @@
+import { again } from "./api/again";
 import { showTheme } from "./theme";
 import "./views/app-view";
 
 showTheme();
 // After the chat has what it needs.
 addEventListener("load", () => {
-  void import("./notifications/push").then(({ startWorker }) => startWorker());
+  again(() => import("./notifications/push"))
+    .then(({ startWorker }) => startWorker())
+    .catch(() => undefined); // the page works without
 });
