@@ -33,6 +33,7 @@ from ocmt_management.integrations.oauth_protocol import (
     HttpRequest,
     account_of,
     identity_request,
+    revoked_by_access_token,
 )
 from ocmt_management.integrations.operator_clients import (
     OperatorClients,
@@ -436,9 +437,14 @@ class Integrations:
         client = stored.client or client_for(provider, registered)
         confirmed = False
         if provider.oauth is not None and client is not None:
-            confirmed = await self.flows.revoke(
-                provider.oauth, client, stored.access, stored.refresh
-            )
+            access = stored.access
+            if revoked_by_access_token(provider.oauth) and not standing_of(row).usable(
+                self.clock()
+            ):
+                # With one that has expired the provider answers 401, and the refresh token lives.
+                with suppress(ConnectionTrouble):
+                    access = (await self.access(user_id, connection_id)).token
+            confirmed = await self.flows.revoke(provider.oauth, client, access, stored.refresh)
         async with self.database.write() as session:
             if self.listener is not None:
                 await self.listener.disconnected(session, user_id, connection_id)
