@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +22,7 @@ from urllib.parse import quote
 import httpx2
 import structlog
 
+from ocmt_management.no_cookies import no_cookies
 from ocmt_management.settings import ManagementSettings, WrappedKey
 
 log = structlog.get_logger(__name__)
@@ -56,6 +58,10 @@ class Transit:
             headers={**headers, "X-Vault-Request": "true"},
             timeout=_TIMEOUT_S,
             follow_redirects=False,
+            cookies=no_cookies(),
+            trust_env=False,
+            # The system's store, as such servers often have a certificate of a CA of one's own.
+            verify=ssl.create_default_context(),
             transport=transport,
         )
 
