@@ -1,4 +1,7 @@
-"""Connecting an account in a browser, at a real authorization server: refused, done, ended."""
+"""Connecting an account in a browser, at a real authorization server: refused, done, ended.
+
+The real agent gives its person the link, goes on by itself, and uses the account's API.
+"""
 
 import asyncio
 import re
@@ -6,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx2
 from ocmt_testing.oidc_provider import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -14,7 +18,8 @@ from ocmt_testing.oidc_provider import (
 )
 from ocmt_testing.system.chat import ChatPage, go_to
 from ocmt_testing.system.looks import barriers, wider_than_their_place
-from ocmt_testing.system.stack import Stack
+from ocmt_testing.system.person import Person
+from ocmt_testing.system.stack import Stack, eventually
 from playwright.sync_api import Browser, Page, Route, expect
 
 SCOPES = "openid Know which account it is\nnotes Read notes"
@@ -69,6 +74,13 @@ def go_to_notes(page: Page, provider: AuthorizationServer) -> None:
     page.wait_for_url(f"{provider.url}/**")
 
 
+def provider_calls(provider: AuthorizationServer) -> list[str]:
+    """The calls of its API that the provider served."""
+    with httpx2.Client(trust_env=False) as client:
+        found: list[str] = client.post(f"{provider.url}/control", json={}).json()["api"]
+    return found
+
+
 def test_an_account_is_refused_connected_tested_and_disconnected(
     stack: Stack, browser: Browser
 ) -> None:
@@ -77,7 +89,7 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
         ChatPage(browser, width=360, height=740) as chat,
     ):
         page = chat.page
-        chat.sign_in(stack.link("admin@localhost"))
+        person = Person(stack, chat, "admin@localhost")
         lost = lose_the_first(page, "**/assets/settings-*.js", "**/api/admin/integrations")
         go_to(page, "Settings")
         form = page.locator("settings-oauth-clients")
@@ -102,7 +114,15 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
         form.get_by_role("button", name="Save", exact=True).click()
         expect(page.get_by_text("Own provider is set up")).to_be_visible()
 
-        go_to(page, "Connections")
+        page.goto(f"{stack.url}/")
+        chat.send(
+            'use: ocmt_link_for_person {"to": "account", "provider": "Notes"}\n'
+            "once `[OCMT] I connected an account of Notes`: use: ocmt_api "
+            '{"connection": "notes", "url": "/first"}'
+        )
+        person.hears("/connections?provider=own")
+        page.goto(f"{stack.url}/connections?provider=own")
+        expect(page.get_by_label("Read notes")).to_be_visible()
         go_to_notes(page, provider)
         page.get_by_placeholder("Enter any login").fill(ACCOUNT)
         page.get_by_placeholder("and password").fill("x")
@@ -117,7 +137,30 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
         expect(page.get_by_text("Connected. Your agent can use it")).to_be_visible()
         notes = page.get_by_role("article", name="Notes")
         expect(notes).to_contain_text(f"{ACCOUNT}@as.example")
-        expect(notes).to_contain_text("not used yet")
+        # The agent, which waits for it, may have used it already.
+        expect(notes).to_contain_text(re.compile("not used yet|GET 127.0.0.1"))
+        page.goto(f"{stack.url}/")
+        person.hears(ACCOUNT)
+        expect(chat.questions.filter(has_text="[OCMT]")).to_have_count(0)
+        chat.send(
+            'use: ocmt_api {"connection": "notes", "method": "POST", "url": "/second", '
+            '"body": {"text": "from the agent"}}'
+        )
+        card = person.decision(
+            eventually(
+                lambda: next((one["number"] for one in person.approvals()), None),
+                within_s=60,
+                what="the call waits",
+            )
+        )
+        expect(card).to_contain_text("from the agent")
+        assert provider_calls(provider) == ["GET /api/first"]
+        card.get_by_role("button", name="Allow once").click()
+        person.hears("from the agent")
+        assert provider_calls(provider) == ["GET /api/first", "POST /api/second"]
+        go_to(page, "Connections")
+        said = stack.ocmt("vault", "--rotate", "--data", str(stack.data))
+        assert "is no longer used or stored" in said, "with a new key its tokens are read as before"
         notes.get_by_role("button", name="Test").click()
         expect(notes.get_by_text("Tested.")).to_be_visible()
         notes.get_by_text("What it may do").click()

@@ -70,6 +70,9 @@ _EXAMPLES = {
     "UI_DIR": "/srv/ocmt/user-ui/dist",
     "UI_ORIGIN": "https://app.acme.io",
     "VAULT_KEY": "`echo k1:$(openssl rand -base64 32)`",
+    "TRANSIT_URL": "https://bao.acme.io:8200",
+    "TRANSIT_KEY": "transit/ocmt",
+    "TRANSIT_TOKEN": "hvs.CAES…",
     "WAKE_TIMEOUT_MS": "60000",
 }
 

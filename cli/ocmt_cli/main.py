@@ -27,6 +27,7 @@ COMMANDS = {
     "status": Entry("Show the servers and all agents", "ocmt_cli.status"),
     "link": Entry("Make a one-time sign-in link", "ocmt_cli.link"),
     "audit": Entry("Show the audit trail of accounts", "ocmt_cli.audit"),
+    "vault": Entry("Show or replace the key of the vault", "ocmt_cli.vault_key"),
     "doctor": Entry("Check what this machine has and lacks", "ocmt_cli.doctor.command"),
     "capacity": Entry(
         "Estimate how many users a machine holds", "ocmt_cli.capacity.command", "capacity_app"

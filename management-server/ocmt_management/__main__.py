@@ -10,8 +10,9 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -37,6 +38,9 @@ from ocmt_management.email_addresses import normalise
 from ocmt_management.hosts_app import hosts_app
 from ocmt_management.migrations import MigrationError, migrate, revision_of
 from ocmt_management.settings import ManagementSettings
+from ocmt_management.vault.key_providers import KeyProviderError, open_keys
+from ocmt_management.vault.keys import KeyRing
+from ocmt_management.vault_key_command import vault_key_command
 
 log = structlog.get_logger(__name__)
 
@@ -55,29 +59,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     allow_many_open_files()
     try:
         settings = load(ManagementSettings, env_file=chosen.env_file)
-        # `sign-in-link` never migrates: after a pull the checkout may have newer migrations than
-        # the release that serves.
-        if chosen.command != "sign-in-link" and not chosen.migrated:
+        # `sign-in-link` and `vault-key` never migrate: after a pull the checkout may have newer
+        # migrations than the release that serves.
+        if chosen.command not in ("sign-in-link", "vault-key") and not chosen.migrated:
             asyncio.run(migrate(settings.database, expand_only=chosen.expand))
-        if chosen.command == "migrate":
-            return 0
-        if chosen.command == "sign-in-link":
-            print(asyncio.run(_sign_in_link(settings, chosen.email)))
-            return 0
-        if chosen.command == "audit":
-            asyncio.run(
-                _print_audit(settings, as_json=chosen.json, days=chosen.days, email=chosen.email)
-            )
-            return 0
-        return _serve(settings)
+        return _run(settings, chosen)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return _EXIT_SETTINGS
-    except MigrationError as error:
+    except (MigrationError, KeyProviderError) as error:
         print(error, file=sys.stderr)
     except Problem as problem:
         print(problem.detail, file=sys.stderr)
     return _EXIT_FAILED
+
+
+def _run(settings: ManagementSettings, chosen: argparse.Namespace) -> int:
+    match chosen.command:
+        case "sign-in-link":
+            print(asyncio.run(_sign_in_link(settings, chosen.email)))
+        case "audit":
+            asyncio.run(
+                _print_audit(settings, as_json=chosen.json, days=chosen.days, email=chosen.email)
+            )
+        case "vault-key":
+            asyncio.run(vault_key_command(settings, chosen.action))
+        case "migrate":
+            pass
+        case _:
+            return _serve(settings, chosen.env_file)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,6 +121,16 @@ def _parser() -> argparse.ArgumentParser:
         "sign-in-link", parents=[shared], help="print a link that signs in once, in any browser"
     )
     link.add_argument("--email", type=_address, help="the user; default: the first admin")
+    vault_key = commands.add_parser(
+        "vault-key", parents=[shared], help="show which keys are used, make one, or rewrap"
+    )
+    vault_key.add_argument(
+        "action",
+        nargs="?",
+        default="show",
+        choices=["show", "new", "rewrap"],
+        help="new: print a key to put in front of VAULT_KEY; rewrap: encrypt all with the first",
+    )
     audit = commands.add_parser(
         "audit", parents=[shared], help="print the audit trail, oldest first"
     )
@@ -168,10 +189,11 @@ async def _print_audit(
         await database.close()
 
 
-def _serve(settings: ManagementSettings) -> int:
+def _serve(settings: ManagementSettings, env_file: Path | None) -> int:
     handover = Handover.from_environment()
     credentials = HostCredentials(settings.tls_dir) if settings.tls_dir else None
-    app = create_app(settings, credentials=credentials)
+    keys = KeyRing(asyncio.run(open_keys(settings)))
+    app = create_app(settings, credentials=credentials, keys=keys)
     for_host = None
     try:
         listener = handover.listener("api") or _listen(settings.host, settings.port, "")
@@ -183,6 +205,7 @@ def _serve(settings: ManagementSettings) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     server = _Server(_config(app, handover, http=BoundedHttp, public=True), handover)
+    server.reread = partial(_reread_keys, keys, env_file)
     # uvicorn raises the signal that stopped it again when it is done; a clean exit is not a crash.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -212,9 +235,34 @@ def _config(
 
 
 class _Server(HandoverServer):
+    reread: Callable[[], Awaitable[None]]
+    """Called at SIGHUP."""
+    _rereading: asyncio.Task[None] | None = None
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         notify_ready()
+
+    def _hang_up(self) -> None:
+        before = self._rereading
+
+        async def one_by_one() -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            await self.reread()
+
+        self._rereading = asyncio.create_task(one_by_one())
+
+
+async def _reread_keys(keys: KeyRing, env_file: Path | None) -> None:
+    """Use the keys that VAULT_KEY has now. With wrong settings the earlier ones stay."""
+    try:
+        keys.use(await open_keys(load(ManagementSettings, env_file=env_file)))
+    except (SettingsError, KeyProviderError) as error:
+        log.error("vault keys not read again", reason=str(error))
+    else:
+        log.info("vault keys read again", keys=keys.ids)
 
 
 class _CannotListen(Exception):

@@ -95,11 +95,14 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
     *,
     clock: Clock = utc_now,
     credentials: HostCredentials | None = None,
+    keys: KeyRing | None = None,
 ) -> FastAPI:
     """The management server as an ASGI application. Its database must be migrated already.
 
-    `credentials` are for an agent server on another host.
+    `credentials` are for an agent server on another host; `keys` are those of `VAULT_KEY`, if some
+    of them had to be opened.
     """
+    vault_keys = keys or KeyRing(settings.vault_keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -107,7 +110,6 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
             database = Database(settings.database)
             stack.push_async_callback(database.close)
             await warn_without_admin(database, settings)
-            keys = KeyRing(settings.vault_keys)
             mail_queue = await stack.enter_async_context(MailQueue(mailer_for(settings)))
             if credentials is not None:
                 await stack.enter_async_context(credentials.followed())
@@ -121,14 +123,18 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
             await stack.enter_async_context(agents.running())
             llm = await stack.enter_async_context(
                 Llm.open(
-                    settings=settings, database=database, agents=agents, keys=keys, clock=clock
+                    settings=settings,
+                    database=database,
+                    agents=agents,
+                    keys=vault_keys,
+                    clock=clock,
                 )
             )
             integrations = await stack.enter_async_context(
                 Integrations.open(
                     settings=settings,
                     database=database,
-                    keys=keys,
+                    keys=vault_keys,
                     clock=clock,
                     mail_queue=mail_queue,
                 )
@@ -138,7 +144,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
                     settings=settings,
                     database=database,
                     agents=agents,
-                    keys=keys,
+                    keys=vault_keys,
                     clock=clock,
                     integrations=integrations,
                 )
@@ -153,7 +159,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
                 running_approvals(
                     settings=settings,
                     database=database,
-                    keys=keys,
+                    keys=vault_keys,
                     clock=clock,
                     agents=agents,
                     mail_queue=mail_queue,
@@ -168,13 +174,13 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
 
             reconciler = Reconciler(database, agents, clock, on_deleted=user_deleted)
             await stack.enter_async_context(reconciler.running())
-            await stack.enter_async_context(housekeeping(database, keys, clock))
+            await stack.enter_async_context(housekeeping(database, vault_keys, clock))
 
             # Read by each domain's `dependencies.py`.
             app.state.settings = settings
             app.state.clock = clock
             app.state.database = database
-            app.state.vault_keys = keys
+            app.state.vault_keys = vault_keys
             app.state.mail_queue = mail_queue
             app.state.audit_throttle = AuditThrottle(clock)
             app.state.sign_in_limits = SignInLimits()

@@ -13,7 +13,7 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.integrations.service import delete_old_flows, reseal_clients
 from ocmt_management.llm.service import settle_abandoned
-from ocmt_management.tools.service import delete_old_approvals
+from ocmt_management.tools.service import delete_old_approvals, delete_old_connection_requests
 from ocmt_management.vault.keys import KeyRing
 from ocmt_management.vault.rotation import rotate
 
@@ -29,6 +29,7 @@ async def tidy(database: Database, keys: KeyRing, clock: Clock) -> None:
         await delete_expired_sessions(session, clock)
         await Audit(session, clock).delete_old()
         await delete_old_approvals(session, clock)
+        await delete_old_connection_requests(session, clock)
         await delete_old_flows(session, clock)
     await settle_abandoned(database, clock)
     await rotate(database, keys)

@@ -7,6 +7,7 @@ with a guessable vault key is worse than not running.
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ _DOMAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _HOST = re.compile(r"[^\s/@]*@?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 _MAIL_HOST = re.compile(r"[a-z0-9_.-]+|\[?[0-9a-f:.]+(?:%\w+)?\]?")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_WRAPPED = re.compile(r"vault:v\d{1,9}:[A-Za-z0-9+/=]{20,1000}")
 _OAUTH_PROVIDERS = (
     "dropbox", "github", "gitlab", "google", "linear", "microsoft", "notion", "slack", "todoist",
 )  # fmt: skip
@@ -43,8 +45,20 @@ class ManagementSettings(Settings):
         "of sign-in links and codes"
     )
     vault_key: SecretStr = Field(
-        description="id:base64 of 32 random bytes (`echo k1:$(openssl rand -base64 32)`); several "
-        "comma-separated: the first encrypts, the others still decrypt"
+        description="id:base64 of 32 random bytes (`echo k1:$(openssl rand -base64 32)`), or "
+        "id:vault:… of one that TRANSIT_URL opens; several comma-separated: the first encrypts, "
+        "the others still decrypt"
+    )
+    transit_url: str = Field(
+        "", description="Address of an OpenBao or Vault server that opens keys of VAULT_KEY"
+    )
+    transit_key: str = Field(
+        "transit/ocmt",
+        description="Its transit key, as MOUNT/NAME",
+        pattern=r"^[\w.-]+(/[\w.-]+)+\z",
+    )
+    transit_token: SecretStr = Field(
+        SecretStr(""), description="Token for it; empty with a proxy that signs in itself"
     )
 
     smtp_host: str = Field("", description="Mail server; empty: no mail, links by `sign-in-link`")
@@ -271,6 +285,18 @@ class ManagementSettings(Settings):
             )
         return value
 
+    @field_validator("transit_url")
+    @classmethod
+    def _to_the_transit_server(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = _address(value)
+        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be an origin (scheme, host, port) with no path")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("must be https:// unless it is on this machine: keys travel on it")
+        return value.rstrip("/")
+
     @field_validator("base_url", "ui_origin")
     @classmethod
     def _origin(cls, value: str) -> str:
@@ -310,6 +336,11 @@ class ManagementSettings(Settings):
             )
         if self.tls_dir is not None and self.tls_port == self.port:
             raise ValueError("PORT and TLS_PORT must differ; change one of them")
+        wrapped = any(isinstance(key, WrappedKey) for key in self.vault_key_entries.values())
+        if wrapped and not self.transit_url:
+            raise ValueError(
+                "TRANSIT_URL is not set; a key of VAULT_KEY is one that a transit server opens"
+            )
         if bool(self.smtp_user) != bool(self.smtp_pass.get_secret_value()):
             raise ValueError("set SMTP_USER and SMTP_PASS together, or neither")
         return self
@@ -339,7 +370,12 @@ class ManagementSettings(Settings):
 
     @property
     def vault_keys(self) -> dict[str, bytes]:
-        """Key id → key, in the order given; the first encrypts."""
+        """Key id → key, in the order given; the first encrypts. Without those to be opened."""
+        entries = self.vault_key_entries.items()
+        return {key_id: key for key_id, key in entries if not isinstance(key, WrappedKey)}
+
+    @property
+    def vault_key_entries(self) -> "dict[str, bytes | WrappedKey]":
         return parse_vault_keys(self.vault_key.get_secret_value())
 
     @property
@@ -402,13 +438,27 @@ def parse_oauth_clients(text: str) -> dict[str, tuple[str, str]]:
     return clients
 
 
-def parse_vault_keys(text: str) -> dict[str, bytes]:
-    """Parse `id:base64,id:base64`. Raises `ValueError` for malformed or weak keys."""
-    keys: dict[str, bytes] = {}
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A key that a transit server opens."""
+
+    ciphertext: str
+
+
+def parse_vault_keys(text: str) -> dict[str, bytes | WrappedKey]:
+    """Parse `id:base64,id:vault:…`. Raises `ValueError` for malformed or weak keys."""
+    keys: dict[str, bytes | WrappedKey] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         key_id, colon, encoded = item.partition(":")
         if not colon or not _KEY_ID.fullmatch(key_id):
             raise ValueError("each key is written id:base64, such as k1:…")
+        if key_id in keys:
+            raise ValueError(f"key id {key_id} occurs twice")
+        if encoded.startswith("vault:"):
+            if not _WRAPPED.fullmatch(encoded):
+                raise ValueError(f"key {key_id} is no ciphertext of a transit server")
+            keys[key_id] = WrappedKey(encoded)
+            continue
         try:
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error as error:
@@ -418,8 +468,6 @@ def parse_vault_keys(text: str) -> dict[str, bytes]:
         # 32 random bytes have about 30 distinct values, and practically never fewer than 16.
         if len(set(key)) < 16:
             raise ValueError(f"key {key_id} is guessable; make one with openssl rand -base64 32")
-        if key_id in keys:
-            raise ValueError(f"key id {key_id} occurs twice")
         keys[key_id] = key
     if not keys:
         raise ValueError("holds no key")

@@ -24,6 +24,15 @@ def get(url: str, headers: dict[str, str] | None = None) -> Answer:
     return _answer(url, headers or {}, "GET", _TIMEOUT_S)
 
 
+def get_text(url: str) -> str:
+    """GET a text of this machine; empty without an answer of status 200."""
+    try:
+        response = httpx2.get(url, timeout=_TIMEOUT_S, trust_env=False, verify=_NO_TLS)
+    except (httpx2.HTTPError, OSError):
+        return ""
+    return response.text if response.status_code == 200 else ""
+
+
 def post(url: str, headers: dict[str, str], *, timeout_s: float) -> Answer:
     """POST without a body, otherwise like `get`."""
     return _answer(url, headers, "POST", timeout_s)

@@ -21,6 +21,7 @@ from ocmt_management.mail.dependencies import MailQueue
 from ocmt_management.mail.service import MailFailure
 from ocmt_management.migrations import known_migrations, lacking_migrations
 from ocmt_management.tools.dependencies import Tools
+from ocmt_management.vault.dependencies import KeyRing
 
 router = APIRouter()
 
@@ -69,11 +70,22 @@ async def health(
 
 
 @router.get("/metrics")
-async def metrics(request: Request, llm: Llm, tools: Tools) -> Response:
+async def metrics(request: Request, llm: Llm, tools: Tools, keys: KeyRing) -> Response:
     """Metrics for Prometheus. Only for this machine, since browsers reach this port, too."""
     if not _is_of_this_machine(request):
         raise HTTPException(404)
-    return Response(llm.metrics.text() + tools.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    text = llm.metrics.text() + tools.metrics.text() + _vault_keys(keys)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _vault_keys(keys: KeyRing) -> bytes:
+    """The ids of the keys in use; the one that encrypts has the value 1."""
+    lines = [
+        "# HELP ocmt_vault_key 1 for the key of VAULT_KEY that encrypts, 0 for those that decrypt.",
+        "# TYPE ocmt_vault_key gauge",
+        *(f'ocmt_vault_key{{id="{one}"}} {int(one == keys.current_id)}' for one in keys.ids),
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _is_of_this_machine(request: Request) -> bool:

@@ -180,6 +180,11 @@ def revocation_requests(
     return requests
 
 
+def revoked_by_access_token(oauth: OAuth) -> bool:
+    """Whether the requests that end the access need an access token that is still good."""
+    return oauth.revocation.style in ("bearer", "basic-json", "github-grant")
+
+
 def identity_request(identity: Identity, access: SecretValue) -> HttpRequest:
     headers = [*_accept(), *identity.headers.items()]
     headers.append(("Authorization", f"Bearer {access.reveal()}"))

@@ -152,7 +152,7 @@ async def reseal_clients(database: Database, keys: KeyRing) -> int:
     """
     moved = 0
     async with database.write() as session:
-        for row in await IntegrationRepository(session).clients():
+        for row in await IntegrationRepository(session).clients_for_change():
             if row.key_id == keys.current_id:
                 continue
             if row.secret is not None:
@@ -166,6 +166,11 @@ async def reseal_clients(database: Database, keys: KeyRing) -> int:
             row.key_id = keys.current_id
             moved += 1
     return moved
+
+
+async def client_key_ids(session: AsyncSession) -> dict[str, int]:
+    """How many clients' secrets each key of VAULT_KEY seals."""
+    return await IntegrationRepository(session).client_key_ids()
 
 
 def unknown_provider() -> Problem:

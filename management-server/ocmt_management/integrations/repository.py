@@ -194,6 +194,22 @@ class IntegrationRepository:
             await self._session.scalars(select(OAuthClient).order_by(OAuthClient.provider))
         ).all()
 
+    async def clients_for_change(self) -> Sequence[OAuthClient]:
+        """All clients, locked until the transaction ends."""
+        rows = await self._session.scalars(
+            select(OAuthClient).order_by(OAuthClient.provider).with_for_update()
+        )
+        return rows.all()
+
+    async def client_key_ids(self) -> dict[str, int]:
+        """How many clients' secrets each key seals."""
+        rows = await self._session.execute(
+            select(OAuthClient.key_id, func.count())
+            .where(OAuthClient.secret.is_not(None))
+            .group_by(OAuthClient.key_id)
+        )
+        return {key_id: count for key_id, count in rows}
+
     async def client(self, provider: str) -> OAuthClient | None:
         return await self._session.get(OAuthClient, provider)
 

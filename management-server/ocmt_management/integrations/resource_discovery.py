@@ -7,7 +7,12 @@ from typing import Any
 from ocmt_common.problems import Problem
 
 from ocmt_management.integrations.oauth_http import NoAnswer, OAuthHttp
-from ocmt_management.integrations.oauth_protocol import Client, HttpRequest, json_object
+from ocmt_management.integrations.oauth_protocol import (
+    Client,
+    Headers,
+    HttpRequest,
+    json_object,
+)
 from ocmt_management.integrations.provider_schema import Provider
 from ocmt_management.integrations.resource_metadata import (
     AuthorizationServer,
@@ -28,18 +33,26 @@ from ocmt_management.integrations.resource_metadata import (
 from ocmt_management.vault.service import SecretValue
 
 _JSON = [("Accept", "application/json")]
-_PROBE = json.dumps(
-    {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "ocmt", "version": "1"},
+_CLIENT = {"name": "ocmt", "version": "1"}
+_META = "io.modelcontextprotocol/"
+# A server may answer the first to anyone, and ask for a sign-in only then. Both revisions' servers
+# understand the second.
+_PROBES = (
+    (
+        "initialize",
+        {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": _CLIENT},
+    ),
+    (
+        "tools/list",
+        {
+            "_meta": {
+                f"{_META}protocolVersion": "2026-07-28",
+                f"{_META}clientInfo": _CLIENT,
+                f"{_META}clientCapabilities": {},
+            }
         },
-    }
-).encode()
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +101,30 @@ class ResourceDiscovery:
         )
 
     async def _challenge(self, server_url: str) -> Challenge:
-        headers = [
-            ("Accept", "application/json, text/event-stream"),
-            ("Content-Type", "application/json"),
-        ]
-        answer = await self._http.send(
-            HttpRequest(method="POST", url=server_url, headers=headers, body=_PROBE), cut=True
-        )
-        if answer.status != 401:
-            raise MetadataWrong("it does not ask for a sign-in")
-        return read_challenge(answer.headers.get("www-authenticate", ""))
+        session: Headers = [("MCP-Protocol-Version", "2026-07-28")]
+        for method, params in _PROBES:
+            headers = [
+                ("Accept", "application/json, text/event-stream"),
+                ("Content-Type", "application/json"),
+                ("Mcp-Method", method),
+            ]
+            if method != "initialize":
+                headers += session
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            answer = await self._http.send(
+                HttpRequest(
+                    method="POST", url=server_url, headers=headers, body=json.dumps(body).encode()
+                ),
+                cut=True,
+            )
+            if answer.status == 401:
+                return read_challenge(answer.headers.get("www-authenticate", ""))
+            if answer.status < 300:
+                session = [("MCP-Protocol-Version", "2025-11-25")]
+                session_id = answer.headers.get("mcp-session-id")
+                if session_id is not None:
+                    session.append(("Mcp-Session-Id", session_id))
+        raise MetadataWrong("it does not ask for a sign-in")
 
     async def _resource(self, server_url: str, challenge: Challenge) -> Resource:
         urls = [challenge.metadata_url] if challenge.metadata_url else []

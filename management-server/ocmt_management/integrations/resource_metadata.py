@@ -33,6 +33,7 @@ class Challenge:
 
     metadata_url: str | None = None
     scopes: tuple[str, ...] | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ def read_challenge(header: str) -> Challenge:
     return Challenge(
         metadata_url=found.get("resource_metadata"),
         scopes=None if not scopes else _scopes(scopes.split()),
+        error=found.get("error"),
     )
 
 
@@ -109,7 +111,9 @@ def server_metadata_urls(issuer: str) -> list[str]:
 def read_server(document: Mapping[str, Any], issuer: str) -> AuthorizationServer:
     """Parse an authorization server's metadata. Raises `MetadataWrong`, also without PKCE (S256).
 
-    The issuer is compared as text (RFC 8414, 3.3).
+    The issuer is compared as text (RFC 8414, 3.3). People are sent to the issuer's own origin, or
+    each answer has to name the issuer: else anyone's metadata could send them to an honest server,
+    and have its code sent to a token endpoint of their own (mix-up, RFC 9700, 4.4 and RFC 9207).
     """
     if document.get("issuer") != issuer:
         raise MetadataWrong("its authorization server's metadata are of another issuer")
@@ -118,6 +122,12 @@ def read_server(document: Mapping[str, Any], issuer: str) -> AuthorizationServer
         raise MetadataWrong("its authorization server names no endpoints")
     if "S256" not in _strings(document.get("code_challenge_methods_supported")):
         raise MetadataWrong("its authorization server does not support PKCE with S256")
+    sends_issuer = document.get("authorization_response_iss_parameter_supported") is True
+    if not sends_issuer and _origin(authorize) != _origin(issuer):
+        raise MetadataWrong(
+            "its authorization server sends people to another host without naming itself in the "
+            "answer"
+        )
     registration = document.get("registration_endpoint")
     revocation = document.get("revocation_endpoint")
     return AuthorizationServer(
@@ -129,7 +139,7 @@ def read_server(document: Mapping[str, Any], issuer: str) -> AuthorizationServer
         auth_methods=_strings(document.get("token_endpoint_auth_methods_supported")),
         scopes=_scopes(document.get("scopes_supported")),
         takes_client_documents=document.get("client_id_metadata_document_supported") is True,
-        sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+        sends_issuer=sends_issuer,
     )
 
 
@@ -213,6 +223,16 @@ def _covers(resource: str, server_url: str) -> bool:
         and not have.fragment
         and (want.path.rstrip("/") == path or want.path.startswith(f"{path}/"))
     )
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+    """`None` for what is no address, which `provider_of_resource` refuses."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname, port
 
 
 def _strings(value: object) -> tuple[str, ...]:

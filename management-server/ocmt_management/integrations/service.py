@@ -33,16 +33,19 @@ from ocmt_management.integrations.oauth_protocol import (
     HttpRequest,
     account_of,
     identity_request,
+    revoked_by_access_token,
 )
 from ocmt_management.integrations.operator_clients import (
     OperatorClients,
     client_for,
+    client_key_ids,
     reseal_clients,
 )
-from ocmt_management.integrations.provider_schema import Api, Kind, Provider
+from ocmt_management.integrations.provider_schema import Api, Kind, Provider, bounded_scopes
 from ocmt_management.integrations.refresher import Access, ConnectionTrouble, Refresher
 from ocmt_management.integrations.repository import IntegrationRepository
 from ocmt_management.integrations.resource_discovery import ResourceDiscovery
+from ocmt_management.integrations.resource_metadata import read_challenge
 from ocmt_management.integrations.schemas import ConnectionView, KeyBody
 from ocmt_management.integrations.stored_tokens import (
     StoredTokens,
@@ -58,6 +61,7 @@ from ocmt_management.settings import ManagementSettings
 from ocmt_management.vault.service import KeyRing, SecretValue, Vault
 
 __all__ = [
+    "API_KEY",
     "MCP",
     "Access",
     "Answer",
@@ -72,6 +76,7 @@ __all__ = [
     "NoAnswer",
     "Provider",
     "Shown",
+    "client_key_ids",
     "delete_old_flows",
     "provider_of",
     "reseal_clients",
@@ -208,11 +213,16 @@ class Integrations:
     ) -> str:
         """The address at which the person signs in to an MCP server. Raises `Problem`."""
         found = await self._discovery.sign_in_to(name, url)
+        async with self.database.read() as session:
+            row = await IntegrationRepository(session).of_account(user_id, MCP, server_id)
+        # Those that it asked for later, too, and those of the sign-in before: the new token is to
+        # permit all.
+        before = () if row is None else row.asked_scopes.split()
         target = Target(
             provider_id=MCP,
             provider=found.provider,
             client=found.client,
-            scopes=found.scopes,
+            scopes=bounded_scopes(dict.fromkeys((*found.scopes, *before))),
             own_client=True,
             own_definition=True,
             subject=(server_id, name),
@@ -330,6 +340,23 @@ class Integrations:
                 return None
         return await self.access(user_id, access.connection_id, refused_version=access.version)
 
+    async def not_permitted(self, user_id: str, access: Access, challenge: str) -> None:
+        """Store the scopes that a tool server's 403 asks for, for the next sign-in.
+
+        `challenge` is its `WWW-Authenticate` header. A `Problem` is ignored.
+        """
+        asked = read_challenge(challenge)
+        if asked.error != "insufficient_scope" or not asked.scopes:
+            return
+        with suppress(Problem):
+            async with self.database.write() as session:
+                rows = IntegrationRepository(session)
+                row = await rows.connection_for_change(user_id, access.connection_id)
+                if row is None or row.provider != MCP:
+                    return
+                scopes = bounded_scopes(dict.fromkeys((*row.asked_scopes.split(), *asked.scopes)))
+                await rows.change(row, asked_scopes=" ".join(scopes))
+
     async def used(self, user_id: str, connection_id: str, what: str) -> None:
         """Record the last use, for the page. A `Problem` is ignored."""
         with suppress(Problem):
@@ -410,9 +437,14 @@ class Integrations:
         client = stored.client or client_for(provider, registered)
         confirmed = False
         if provider.oauth is not None and client is not None:
-            confirmed = await self.flows.revoke(
-                provider.oauth, client, stored.access, stored.refresh
-            )
+            access = stored.access
+            if revoked_by_access_token(provider.oauth) and not standing_of(row).usable(
+                self.clock()
+            ):
+                # With one that has expired the provider answers 401, and the refresh token lives.
+                with suppress(ConnectionTrouble):
+                    access = (await self.access(user_id, connection_id)).token
+            confirmed = await self.flows.revoke(provider.oauth, client, access, stored.refresh)
         async with self.database.write() as session:
             if self.listener is not None:
                 await self.listener.disconnected(session, user_id, connection_id)

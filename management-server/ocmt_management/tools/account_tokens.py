@@ -20,6 +20,10 @@ class AccountTokens:
         except ConnectionTrouble as problem:
             raise trouble_of(connection, problem) from problem
 
+    async def not_permitted(self, connection: Connection, access: Access, challenge: str) -> None:
+        """The server answered 403: more scopes may be asked for at the next sign-in."""
+        await self._integrations.not_permitted(connection.user_id, access, challenge)
+
     async def renewed(self, connection: Connection, access: Access) -> Access:
         """A token after the server rejected one; the same if that was not why.
 

@@ -76,7 +76,7 @@ def tool_called(caller: UserTools, arguments: bytes) -> Tool | bytes:
     if found is None:
         have = ", ".join(sorted(caller.apis)) or "none"
         return trouble.error_result(
-            f"There is no connection {named[:100]}. There are: {have}. Give your person the link "
-            "of ocmt_list_connections to connect another."
+            f"There is no connection {named[:100]}. There are: {have}. To have another connected, "
+            f"call {RESERVED_PREFIX}_link_for_person and give your person the link."
         )
     return caller.by_server[found.server_id, tool_name]

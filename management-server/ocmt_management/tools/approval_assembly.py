@@ -9,13 +9,16 @@ from ocmt_management.db import Database
 from ocmt_management.mail.service import MailQueue
 from ocmt_management.notifications.service import Notifications
 from ocmt_management.settings import ManagementSettings
-from ocmt_management.tools.approval_delivery import ApprovalDelivery
 from ocmt_management.tools.approval_loop import ApprovalLoop
 from ocmt_management.tools.approval_mail import ApprovalMail
+from ocmt_management.tools.approval_outcomes import ApprovalOutcomes
 from ocmt_management.tools.approval_runner import ApprovalRunner
 from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.approvals import Approvals
 from ocmt_management.tools.built_in import BuiltInTools
+from ocmt_management.tools.connection_links import ConnectionLinks
+from ocmt_management.tools.connection_requests import ConnectionRequests
+from ocmt_management.tools.message_delivery import MessageDelivery
 from ocmt_management.tools.rule_policy import RulePolicy
 from ocmt_management.tools.service import Tools
 from ocmt_management.vault.service import KeyRing
@@ -45,12 +48,14 @@ async def running_approvals(
         mail=bool(settings.smtp_host),
         on_waiting=notifications.waits,
     )
+    requests = ConnectionRequests(database, clock, tools_sent=tools.versions_sent)
     loop = ApprovalLoop(
         store,
         approvals,
         runner=runner,
-        delivery=ApprovalDelivery(store, agents),
+        delivery=MessageDelivery(agents, ApprovalOutcomes(store), requests),
         mail=ApprovalMail(store, mail_queue, link=page),
+        connection_requests=requests,
     )
     tools.approvals = approvals
     tools.built_in = BuiltInTools(
@@ -60,6 +65,12 @@ async def running_approvals(
         clock=clock,
         page=page,
         integrations=tools.integrations,
+        links=ConnectionLinks(
+            database=database,
+            integrations=tools.integrations,
+            requests=requests,
+            tools_page=page,
+        ),
     )
     async with loop.running():
         yield approvals

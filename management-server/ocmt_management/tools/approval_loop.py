@@ -1,7 +1,7 @@
 """Runs, expires, mails and delivers approvals when they are due, and recovers after a crash.
 
 Each approval stores when it needs attention next, so one query finds those that are due, including
-those of a crashed process.
+those of a crashed process. Agents that wait for a connection are told here, too.
 """
 
 import asyncio
@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 import structlog
 from ocmt_common.problems import Problem
 
-from ocmt_management.tools.approval_delivery import ApprovalDelivery
 from ocmt_management.tools.approval_mail import ApprovalMail
 from ocmt_management.tools.approval_repository import ApprovalRepository, Due
 from ocmt_management.tools.approval_runner import ApprovalRunner
 from ocmt_management.tools.approval_states import ApprovalState, Delivery
 from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.approvals import Approvals
+from ocmt_management.tools.connection_requests import ConnectionRequests
+from ocmt_management.tools.message_delivery import MessageDelivery
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,9 @@ class ApprovalLoop:
         approvals: Approvals,
         *,
         runner: ApprovalRunner,
-        delivery: ApprovalDelivery,
+        delivery: MessageDelivery,
         mail: ApprovalMail,
+        connection_requests: ConnectionRequests,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -43,6 +45,7 @@ class ApprovalLoop:
         self._runner = runner
         self._delivery = delivery
         self._mail = mail
+        self._connection_requests = connection_requests
         self._sleep = sleep
 
     @asynccontextmanager
@@ -70,6 +73,8 @@ class ApprovalLoop:
                 await self._attend_to(one)
             except Problem as problem:
                 log.warning("approval not attended to", approval=one.id, reason=problem.detail)
+        for user_id in await self._connection_requests.due():
+            self._delivery.start(user_id)
 
     async def _attend_to(self, one: Due) -> None:
         if one.state is ApprovalState.WAITING and one.expires_at <= self._store.clock():

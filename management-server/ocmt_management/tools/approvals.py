@@ -2,7 +2,7 @@
 
 A call that needs a decision becomes a row, which the page shows. The agent's request waits a while
 for the decision. If none comes, the agent goes on, and a later outcome is delivered to its
-conversation (`approval_delivery`). The row is the only state, so any process can continue.
+conversation (`message_delivery`). The row is the only state, so any process can continue.
 """
 
 import asyncio

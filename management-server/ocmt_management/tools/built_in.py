@@ -18,6 +18,7 @@ from ocmt_management.tools import api_tool
 from ocmt_management.tools.approval_results import text_result
 from ocmt_management.tools.approval_states import OPEN
 from ocmt_management.tools.approvals import Approvals
+from ocmt_management.tools.connection_links import ConnectionLinks
 from ocmt_management.tools.models import DefinitionState, Rule, Transport
 from ocmt_management.tools.names import RESERVED_PREFIX
 from ocmt_management.tools.repository import ToolRepository
@@ -43,10 +44,21 @@ _DEFINITIONS: tuple[dict[str, Any], ...] = (
         "name": LINK,
         "description": "Make a link to give to your person: to connect a tool server or mend its "
         "connection (`connect`), to connect an account such as Google or GitHub (`account`), or to "
-        "decide on the calls that wait for them (`decide`).",
+        "decide on the calls that wait for them (`decide`). If your task lacks one, name it: a "
+        "message tells you when it is connected, and you go on.",
         "inputSchema": {
             "type": "object",
-            "properties": {"to": {"type": "string", "enum": ["connect", "account", "decide"]}},
+            "properties": {
+                "to": {"type": "string", "enum": ["connect", "account", "decide"]},
+                "provider": {
+                    "type": "string",
+                    "description": "For `account`: the provider, such as GitHub.",
+                },
+                "server": {
+                    "type": "string",
+                    "description": "For `connect`: the server's name, from ocmt_list_tool_servers.",
+                },
+            },
             "required": ["to"],
             "additionalProperties": False,
         },
@@ -89,6 +101,7 @@ class BuiltInTools:
         clock: Clock,
         page: str,
         integrations: Integrations,
+        links: ConnectionLinks,
     ) -> None:
         self._approvals = approvals
         self._database = database
@@ -96,6 +109,7 @@ class BuiltInTools:
         self._clock = clock
         self._page = page
         self._integrations = integrations
+        self._links = links
 
     def has(self, name: str) -> bool:
         return any(name == one["name"] for one in _DEFINITIONS)
@@ -110,7 +124,7 @@ class BuiltInTools:
             if name == LIST:
                 return await self._list(user_id)
             if name == LINK:
-                return self._link(given.get("to"))
+                return await self._link(user_id, given)
             if name == CONNECTIONS:
                 return await self._connections(user_id)
             return await self._result(user_id, given.get("number"))
@@ -130,12 +144,15 @@ class BuiltInTools:
         ]
         return text_result("\n".join(lines))
 
-    def _link(self, to: object) -> bytes:
-        if to not in ("connect", "account", "decide"):
-            return text_result('Give `to`: "connect", "account" or "decide".', error=True)
+    async def _link(self, user_id: str, given: dict[str, Any]) -> bytes:
+        to = given.get("to")
         if to == "account":
-            return text_result(self._integrations.page)
-        return text_result(self._page if to == "connect" else f"{self._page}?decisions")
+            return await self._links.to_account(user_id, given.get("provider"))
+        if to == "connect":
+            return await self._links.to_server(user_id, given.get("server"))
+        if to == "decide":
+            return text_result(f"{self._page}?decisions")
+        return text_result('Give `to`: "connect", "account" or "decide".', error=True)
 
     async def _connections(self, user_id: str) -> bytes:
         async with self._database.read() as session:
@@ -150,7 +167,8 @@ class BuiltInTools:
                 [
                     *(lines or ["No account is connected."]),
                     f"Your person can connect {more + ', or ' if more else ''}any API with a key, "
-                    f"and mend connections, at {self._integrations.page}",
+                    f"and mend connections, at {self._integrations.page} - if a task lacks one, "
+                    f"get the link from {LINK}, and you are told when it is connected.",
                 ]
             )
         )

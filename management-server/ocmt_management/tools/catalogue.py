@@ -4,12 +4,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ocmt_management.clock import Clock
 from ocmt_management.tools.connection import Connection
+from ocmt_management.tools.connection_requests import note_connected
 from ocmt_management.tools.discovery import Offer
 from ocmt_management.tools.models import (
     TROUBLE_CHARACTERS,
     AccountState,
     DefinitionState,
     ToolDefinition,
+    Wanted,
 )
 from ocmt_management.tools.names import public_name
 from ocmt_management.tools.pins import MAX_TOOLS, Definition, state_after
@@ -21,6 +23,7 @@ class Catalogue:
     """The stored tools of one connection within one transaction."""
 
     def __init__(self, session: AsyncSession, clock: Clock, connection: Connection) -> None:
+        self._session = session
         self._rows = ToolRepository(session)
         self._clock = clock
         self._of = connection
@@ -51,6 +54,14 @@ class Catalogue:
         account.extras = offer.extras
         account.state = AccountState.OK
         account.trouble = None if offer.trouble is None else offer.trouble[:TROUBLE_CHARACTERS]
+        await note_connected(
+            self._session,
+            user_id,
+            Wanted.SERVER,
+            server_id,
+            now=self._clock(),
+            what=f"the tool server {self._of.name}: its tools are there now",
+        )
 
     async def note(self, problem: Trouble) -> None:
         """Store a trouble for the page to show, unless the connection has changed since."""

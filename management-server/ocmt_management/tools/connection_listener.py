@@ -12,7 +12,8 @@ from ocmt_management.clock import Clock
 from ocmt_management.db import after_commit
 from ocmt_management.integrations.service import MCP, ConnectedAccount, provider_of
 from ocmt_management.tools.api_request import READ
-from ocmt_management.tools.api_tool import OF_CONNECTION, definition_of
+from ocmt_management.tools.api_tool import API, OF_CONNECTION, definition_of
+from ocmt_management.tools.connection_requests import note_connected
 from ocmt_management.tools.models import (
     NAME_CHARACTERS,
     AccountState,
@@ -22,6 +23,7 @@ from ocmt_management.tools.models import (
     ToolDefinition,
     ToolServer,
     Transport,
+    Wanted,
 )
 from ocmt_management.tools.names import numbered, public_name, slug_from
 from ocmt_management.tools.repository import ToolRepository
@@ -57,13 +59,25 @@ class ConnectionListener:
                 server_id = account.server_id
                 after_commit(session, lambda: self._refresh(user_id, server_id))
             return
-        if provider_of(connection).api is None:
+        provider = provider_of(connection)
+        if provider.api is None:
             return
         account = await rows.account(user_id, connection.id)
         if account is None:
             await self._add(rows, user_id, connection)
         else:
             account.version = _new_version()
+        server = await rows.own_server(user_id, connection.id)
+        if server is not None:
+            # Not the account's label: it is the provider's text, and would be the user's words.
+            await note_connected(
+                session,
+                user_id,
+                Wanted.ACCOUNT,
+                connection.provider,
+                now=self._clock(),
+                what=f"an account of {provider.name}: the connection `{server.slug}` of {API}",
+            )
 
     async def disconnected(self, session: AsyncSession, user_id: str, connection_id: str) -> None:
         rows = ToolRepository(session)

@@ -34,6 +34,7 @@ META_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """The method's parameter that the header `Mcp-Name` repeats."""
+HEADER_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 
 
@@ -198,9 +199,6 @@ def parameter_headers(definition: bytes, arguments: bytes) -> list[tuple[str, st
     return found
 
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-
 def _marked(schema: Any, values: Any) -> Iterator[tuple[str, Any]]:
     properties = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(properties, dict) or not isinstance(values, dict):
@@ -211,6 +209,6 @@ def _marked(schema: Any, values: Any) -> Iterator[tuple[str, Any]]:
             continue
         token = inner.get("x-mcp-header")
         usable = isinstance(value, bool | int | float | str)
-        if usable and isinstance(token, str) and _TOKEN.fullmatch(token):
+        if usable and isinstance(token, str) and HEADER_TOKEN.fullmatch(token):
             yield token, value
         yield from _marked(inner, value)

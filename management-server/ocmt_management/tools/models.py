@@ -10,6 +10,7 @@ from ocmt_management.db import Base
 
 SLUG_CHARACTERS = 20
 NAME_CHARACTERS = 100
+CONNECTED_CHARACTERS = 300
 URL_CHARACTERS = 2000
 TOOL_CHARACTERS = 128
 PUBLIC_NAME_CHARACTERS = 58
@@ -194,3 +195,33 @@ class ToolUse(Base):
     milliseconds: Mapped[int]
     shape: Mapped[str] = mapped_column(String(SHAPE_CHARACTERS))
     at: Mapped[datetime]
+
+
+class Wanted(StrEnum):
+    """What a task of an agent lacks."""
+
+    ACCOUNT = "account"
+    SERVER = "server"
+
+
+class ConnectionRequest(Base):
+    """An agent gave its user a link, and goes on once what the link is for is connected.
+
+    Deleted when the agent was told.
+    """
+
+    __tablename__ = "connection_requests"
+    __table_args__ = (Index(None, "user_id"), Index(None, "deliver_at"))
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(8))
+    wanted: Mapped[str] = mapped_column(String(36))
+    """The provider's or the server's id; empty for any provider."""
+    expires_at: Mapped[datetime]
+    connected: Mapped[str | None] = mapped_column(String(CONNECTED_CHARACTERS))
+    """What was connected, in words for the agent; NULL while it waits."""
+    sends: Mapped[int]
+    """How often the message was sent; its delivery is not confirmed yet."""
+    deliver_at: Mapped[datetime | None]
+    """When to try next to tell the agent; NULL while it waits."""

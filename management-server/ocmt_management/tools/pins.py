@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ocmt_management.tools.messages import HEADER_TOKEN
 from ocmt_management.tools.models import TOOL_CHARACTERS, DefinitionState
 
 MAX_TOOLS = 500
@@ -20,6 +21,7 @@ _MEMBERS = (
     "name", "title", "description", "inputSchema", "outputSchema", "annotations", "execution",
 )  # fmt: skip
 """The members of a definition to store: those that a model or client acts on."""
+_HEADER_TYPES = ("string", "integer", "boolean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def read_definition(tool: Any) -> Definition:
     kept = {member: tool[member] for member in _MEMBERS if tool.get(member) is not None}
     if _depth(kept) > MAX_DEPTH:
         raise UnusableDefinition(f"{name}: its definition is nested deeper than {MAX_DEPTH} levels")
+    if not _headers_are_usable(schema):
+        raise UnusableDefinition(f"{name}: it marks a parameter as a header that cannot be one")
     text = _canonical(kept)
     if len(text) > MAX_DEFINITION_BYTES:
         raise UnusableDefinition(f"{name}: its definition is over {MAX_DEFINITION_BYTES} bytes")
@@ -130,6 +134,30 @@ def _wrapped(line: str) -> Iterator[str]:
 def _canonical(value: Any) -> bytes:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode(errors="replace")
+
+
+def _headers_are_usable(schema: dict[str, Any]) -> bool:
+    """Whether all marks `x-mcp-header` can be obeyed; a client must not use the tool otherwise.
+
+    They are header names, each once without regard to case, on texts, integers and booleans
+    (2026-07-28, SEP-2243).
+    """
+    seen: set[str] = set()
+    level: list[Any] = [schema]
+    while level:
+        properties = level.pop().get("properties")
+        for one in properties.values() if isinstance(properties, dict) else ():
+            if not isinstance(one, dict):
+                continue
+            level.append(one)
+            if "x-mcp-header" not in one:
+                continue
+            mark = one["x-mcp-header"]
+            named = isinstance(mark, str) and HEADER_TOKEN.fullmatch(mark) is not None
+            if not named or mark.lower() in seen or one.get("type") not in _HEADER_TYPES:
+                return False
+            seen.add(mark.lower())
+    return True
 
 
 def _depth(value: Any) -> int:

@@ -28,6 +28,7 @@ from ocmt_management.tools.calls import Standing, ToolCall, ToolCalls
 from ocmt_management.tools.catalogue import Catalogue
 from ocmt_management.tools.connection import Connection
 from ocmt_management.tools.connection_listener import ConnectionListener
+from ocmt_management.tools.connection_requests import delete_old_connection_requests
 from ocmt_management.tools.discovery import discover
 from ocmt_management.tools.held_requests import HeldRequests
 from ocmt_management.tools.installations import Installations
@@ -56,6 +57,7 @@ __all__ = [
     "ToolCalls",
     "Tools",
     "delete_old_approvals",
+    "delete_old_connection_requests",
 ]
 
 log = structlog.get_logger(__name__)
@@ -237,6 +239,10 @@ class Tools:
         for user_id in user_ids:
             self.snapshots.forget(user_id)
         self._sender.changed()
+
+    async def versions_sent(self) -> None:
+        """Wait, at most 3 s, until agents have the tools of earlier changes."""
+        await self._sender.sent()
 
     def disconnected(self, server_id: str, user_ids: Iterable[str], *, over_stdio: bool) -> None:
         """Forget these users' trouble with a server. Call after the commit.

@@ -78,6 +78,9 @@ class HttpTransport:
             response = await self._sent(
                 connection, method, [*headers, *token_headers(access)], body
             )
+        if response.status == 403 and access is not None:
+            challenge = response.headers.get("WWW-Authenticate", "")
+            await self._tokens.not_permitted(connection, access, challenge)
         try:
             yield Reply(
                 response.status,

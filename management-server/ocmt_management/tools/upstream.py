@@ -164,6 +164,8 @@ class Upstream:
             answer = await self._answer(connection, session, reply, b"%d" % request_id, None)
         result = await _object(connection, answer)
         version = result.get("protocolVersion")
+        if version == MODERN_VERSION:  # it answers a handshake, but has none
+            raise RpcError(messages.UNSUPPORTED_VERSION, "It has no handshake.", b"{}")
         if version not in HANDSHAKE_VERSIONS:
             raise trouble.garbage(connection.name, "it speaks no revision of MCP that OCMT speaks")
         session.version = version
@@ -299,8 +301,10 @@ def _headers(
         headers.append(("MCP-Protocol-Version", session.version))
     if session.session_id is not None:
         headers.append(("Mcp-Session-Id", session.session_id))
-    if session.modern and method is not None:
+    if method is not None and (first or session.modern):
+        # Also on the handshake: which revision the server speaks is not known yet.
         headers.append(("Mcp-Method", method))
+    if session.modern and method is not None:
         named_by = messages.NAMED_BY.get(method)
         if named_by is not None and params is not None:
             name = msgspec.json.decode(params, type=dict[str, msgspec.Raw]).get(named_by)

@@ -76,8 +76,17 @@ class KeyRing:
     """The keys of `VAULT_KEY`: the first wraps, all unwrap."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self.use(keys)
+
+    def use(self, keys: Mapping[str, bytes]) -> None:
+        """Replace the keys, while others use this ring."""
         self._keys = dict(keys)
         self.current_id = next(iter(self._keys))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The keys' ids, the current one first."""
+        return tuple(self._keys)
 
     def new_data_key(self, user_id: str) -> tuple[DataKey, bytes]:
         """`(data key, wrapped key)`; store the wrapped key with `current_id`."""

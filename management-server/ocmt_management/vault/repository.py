@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -80,6 +80,17 @@ class VaultRepository:
             .with_for_update()
         )
         return rows.all()
+
+    async def key_ids(self) -> dict[str, int]:
+        """How many data keys, of users and of the server's secrets, each key wraps."""
+        found: dict[str, int] = {}
+        for table in (StoredDataKey, StoredServerSecret):
+            rows = await self._session.execute(
+                select(table.key_id, func.count()).group_by(table.key_id)
+            )
+            for key_id, count in rows:
+                found[key_id] = found.get(key_id, 0) + count
+        return found
 
     async def server_secret(self, name: str) -> StoredServerSecret | None:
         return await self._session.get(StoredServerSecret, name)

@@ -4,6 +4,8 @@ Secrets are not decrypted. If all data keys were rewrapped, the old key can be r
 setting.
 """
 
+from collections.abc import Callable
+
 import structlog
 from ocmt_common.problems import Problem
 
@@ -17,10 +19,14 @@ log = structlog.get_logger(__name__)
 _BATCH = 100
 
 
-async def rotate(database: Database, keys: KeyRing) -> int:
+async def rotate(
+    database: Database, keys: KeyRing, progress: Callable[[int], None] = lambda _: None
+) -> int:
     """Rewrap every data key that an older key wraps. Returns how many were rewrapped.
 
-    A data key that cannot be unwrapped is logged and left.
+    A data key that cannot be unwrapped is logged and left. Each batch is a transaction with its
+    rows locked, so it can be killed at any moment, and several processes can do it at once.
+    `progress` is called after each with the count so far.
     """
     moved = 0
     after = ""
@@ -37,6 +43,7 @@ async def rotate(database: Database, keys: KeyRing) -> int:
                     continue
                 row.key_id, row.wrapped = keys.current_id, wrapped
                 moved += 1
+        progress(moved)
         if len(batch) < _BATCH:
             break
     moved += await _rotate_server_secrets(database, keys)

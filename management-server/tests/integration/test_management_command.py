@@ -95,6 +95,64 @@ def test_it_serves_signs_in_by_an_operator_link_and_stops_cleanly(
     assert "Traceback" not in log
 
 
+def test_the_vaults_key_is_replaced_while_it_serves(
+    env_file: Path, port: int, seen_secrets: set[str]
+) -> None:
+    before = env_file.read_text()
+    (old,) = re.findall("VAULT_KEY=(.*)\n", before)
+
+    def use(server: "subprocess.Popen[str]", keys: str, ids: list[str]) -> None:
+        env_file.write_text(before.replace(old, keys))
+        server.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while True:
+            shown = re.findall(r'ocmt_vault_key\{id="(\w+)"\}', httpx2.get(f"{url}/metrics").text)
+            if shown == ids:
+                return
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.05)
+
+    def secrets_of(browser: httpx2.Client) -> int:
+        """Puts a secret, for which the data key is opened."""
+        return browser.put("/api/secrets/FOO", json={"value": "a secret value"}).status_code
+
+    url = f"http://127.0.0.1:{port}"
+    with serving(env_file, port) as server, httpx2.Client(base_url=url) as browser:
+        link = run("sign-in-link", "--env-file", str(env_file)).stdout
+        token = link.rpartition("#")[2].strip()
+        browser.post("/api/auth/session", json={"token": token})
+        seen_secrets.update({token, *browser.cookies.values()})
+        assert secrets_of(browser) == 200
+        made = run("vault-key", "new", "--env-file", str(env_file))
+        new = made.stdout.strip()
+        assert re.fullmatch(r"k2:[A-Za-z0-9+/]{43}=", new), made.stderr
+        seen_secrets.update({new.partition(":")[2], old.partition(":")[2]})
+
+        use(server, f"{new},{old}", ["k2", "k1"])
+        assert secrets_of(browser) == 200
+        words = command("vault-key", "rewrap", "--env-file", str(env_file))
+        both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [one.communicate(timeout=60)[0] for one in both]
+        assert [one.returncode for one in both] == [0, 0], said
+        assert any("1 of 1 encrypted with k2" in one for one in said)
+        assert all("VAULT_KEY can be without k1" in one for one in said)
+
+        use(server, new, ["k2"])
+        assert secrets_of(browser) == 200
+        env_file.write_text(before.replace(old, "k3:short"))
+        server.send_signal(signal.SIGHUP)
+        assert secrets_of(browser) == 200, "wrong settings change nothing"
+        lacking = run("vault-key", "--env-file", str(env_file))
+        assert lacking.returncode == 78
+        env_file.write_text(before)
+        lacking = run("vault-key", "--env-file", str(env_file))
+        assert "k2: 1 encrypted with it, but VAULT_KEY LACKS IT" in lacking.stdout
+        server.send_signal(signal.SIGTERM)
+        _, log = server.communicate(timeout=60)
+    assert "vault keys not read again" in log
+    assert not [secret for secret in seen_secrets if secret in log]
+
+
 def test_a_taken_port_is_reported_with_exit_code_75(env_file: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         ended = run("serve", "--env-file", str(env_file))

@@ -4,6 +4,8 @@ OpenAI-compatible and streamed. `say: X` answers `X.` at once; `recite: X` repea
 test stops it; `run: X` calls the agent's shell tool with the command `X` and answers with its
 result; `use: X` calls the tool `X` of OCMT's MCP server, without arguments or with the JSON object
 after its name, and answers with its result. Without a command, the answer is `Well.`
+
+A line "once `X`: COMMAND" is obeyed when a later message has the words `X`.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ from typing import Any
 from aiohttp import web
 
 _ORDER = re.compile(r"(say|recite|run|use): (.*)")
+_LATER = re.compile(r"once `([^`]+)`: (.*)")
 _BEAT_S = 0.25
 # Commands that take longer run in the background until their result is requested.
 _LONGEST_YIELD_MS = 120_000
@@ -41,9 +44,13 @@ class ScriptedModel:
     async def _deltas(self, messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         # The gateway may add its own messages with the user's role after the user's message.
         asked = [n for n, message in enumerate(messages) if message["role"] == "user"]
-        orders = [(n, _ORDER.search(_text(messages[n]))) for n in asked]
-        last, found = next((one for one in reversed(orders) if one[1]), (0, None))
-        order, what = found.groups() if found else ("say", "Well")
+        texts = {n: _text(messages[n]) for n in asked}
+        later = [(n, found) for n in asked for found in _LATER.finditer(texts[n])]
+        for since, found in later:
+            texts |= {n: found[2] for n in asked if n > since and found[1] in texts[n]}
+        orders = [(n, _ORDER.search(texts[n])) for n in asked]
+        last, obeyed = next((one for one in reversed(orders) if one[1]), (0, None))
+        order, what = obeyed.groups() if obeyed else ("say", "Well")
         results = [_text(message) for message in messages[last:] if message["role"] == "tool"]
         match order:
             case "run" if results and "still running" not in results[-1]:

@@ -15,17 +15,19 @@ from ocmt_management.auth.models import Role, Status, User
 from ocmt_management.db import Database
 from ocmt_management.mail.service import MailQueue
 from ocmt_management.settings import ManagementSettings
-from ocmt_management.tools.approval_delivery import ApprovalDelivery
 from ocmt_management.tools.approval_loop import ApprovalLoop
 from ocmt_management.tools.approval_mail import ApprovalMail
 from ocmt_management.tools.approval_models import ToolApproval
+from ocmt_management.tools.approval_outcomes import ApprovalOutcomes
 from ocmt_management.tools.approval_runner import ApprovalRunner
 from ocmt_management.tools.approval_schemas import ApprovalView
 from ocmt_management.tools.approval_states import Decision
 from ocmt_management.tools.approval_store import ApprovalStore
 from ocmt_management.tools.approvals import Approvals
 from ocmt_management.tools.calls import Standing, ToolCall
-from ocmt_management.tools.models import Rule, ToolServer
+from ocmt_management.tools.connection_requests import ConnectionRequests
+from ocmt_management.tools.message_delivery import MessageDelivery
+from ocmt_management.tools.models import ConnectionRequest, Rule, ToolServer
 from ocmt_management.tools.trouble import Kind, NotSent
 from ocmt_management.vault.keys import KeyRing
 from sqlalchemy import func, select
@@ -215,9 +217,11 @@ class World:
         while self.now < end:
             await process.attend()
             async with self.database.read() as session:
-                next_at = await session.scalar(
-                    select(func.min(ToolApproval.next_at)).where(ToolApproval.next_at < end)
-                )
+                due = [
+                    await session.scalar(select(func.min(at)).where(at < end))
+                    for at in (ToolApproval.next_at, ConnectionRequest.deliver_at)
+                ]
+            next_at = min((at for at in due if at is not None), default=None)
             # At least a second, since what cannot be done now stays due.
             self.now = max(self.now + timedelta(seconds=1), next_at or end)
 
@@ -309,7 +313,14 @@ class Process:
             store, self.runner, link=lambda number: f"https://ocmt/tools?decision={number}",
             mail=mail, on_waiting=lambda *_: None, hold_s=20,
         )  # fmt: skip
-        self.delivery = ApprovalDelivery(store, cast(Agents, _Agents(world, killing)))
+        self.connection_requests = ConnectionRequests(
+            self.database, lambda: world.now, tools_sent=self._tools_sent
+        )
+        self.delivery = MessageDelivery(
+            cast(Agents, _Agents(world, killing)),
+            ApprovalOutcomes(store),
+            self.connection_requests,
+        )
         self.mail_queue = MailQueue(_Mailer(world))
         self.loop = ApprovalLoop(
             store,
@@ -317,6 +328,7 @@ class Process:
             runner=self.runner,
             delivery=self.delivery,
             mail=ApprovalMail(store, self.mail_queue, link="https://ocmt/tools"),
+            connection_requests=self.connection_requests,
         )
         self.world = world
         self._tasks: list[asyncio.Task[Any]] = []
@@ -381,6 +393,9 @@ class Process:
         with suppress(Killed):
             await self.approvals.close()
         await self.database.close()
+
+    async def _tools_sent(self) -> None:
+        self.killing.step()
 
     def _task(self, work: Coroutine[Any, Any, bytes]) -> asyncio.Task[bytes]:
         task = asyncio.create_task(work)

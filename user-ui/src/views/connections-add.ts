@@ -10,6 +10,7 @@ import { chosenAtFirst } from "../connections/texts";
 import { base, controls } from "../styles/controls";
 import { visibleName } from "../tools/visible-text";
 import { fieldText } from "./form";
+import { wantedProvider } from "./location";
 import { sectionStyles } from "./settings-styles";
 import { toolsStyles } from "./tools-styles";
 
@@ -20,9 +21,17 @@ export class ConnectionsAdd extends LitElement {
   @state() private chosen: ConnectableProvider | null = null;
   @state() private scopes = new Set<string>();
 
+  private wanted = wantedProvider();
   private readonly work = new RequestState(this);
 
   static override styles = [base, controls, sectionStyles, toolsStyles];
+
+  override willUpdate(): void {
+    const found = this.providers.find(({ id, ready }) => ready && id === this.wanted);
+    if (found === undefined) return;
+    this.wanted = null;
+    this.choose(found);
+  }
 
   override render() {
     const { chosen } = this;

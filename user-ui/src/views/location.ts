@@ -61,3 +61,8 @@ export function wantedNumber(): number | null {
   const number = Number(new URLSearchParams(location.search).get("decision"));
   return Number.isSafeInteger(number) && number > 0 ? number : null;
 }
+
+/** The id in `/connections?provider=<id>`, the link to connect an account there; null without one. */
+export function wantedProvider(): string | null {
+  return new URLSearchParams(location.search).get("provider");
+}

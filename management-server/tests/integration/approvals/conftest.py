@@ -9,7 +9,7 @@ from ocmt_management.agents.gateway import Gateway
 from ocmt_management.db import create_sqlite_file
 from ocmt_management.migrations import migrate
 from ocmt_management.settings import ManagementSettings
-from ocmt_management.tools import approval_delivery, approvals
+from ocmt_management.tools import approvals, message_delivery
 from ocmt_testing.management.approvals import World, open_gateway
 
 
@@ -21,7 +21,7 @@ async def world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[World]:
     monkeypatch.setattr(Gateway, "open", open_gateway)
-    monkeypatch.setattr(approval_delivery, "_CHECK_EVERY_S", 0)
+    monkeypatch.setattr(message_delivery, "_CHECK_EVERY_S", 0)
     monkeypatch.setattr(approvals, "_POLL_S", 0.05)
     settings = make_settings(database_url=database_url)
     if settings.database.get_backend_name() == "sqlite":

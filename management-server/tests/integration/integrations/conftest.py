@@ -6,8 +6,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.settings import ManagementSettings
+from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.connecting import Person
-from ocmt_testing.management.people import id_of
+from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.serving import Server
+from ocmt_testing.management.tool_user import ToolUser
 from ocmt_testing.oidc_provider import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -60,3 +63,19 @@ async def ada(
 async def bob(ada: Person, sign_in: SignIn) -> Person:
     browser = await sign_in("bob@example.com")
     return Person(await id_of(browser), browser, ada.provider, ada.secrets)
+
+
+@pytest.fixture
+async def user(
+    app: FastAPI, served: Server, ada: Person, agent_server: FakeAgentServer
+) -> AsyncIterator[ToolUser]:
+    await agent_is(app, ada.id, "running")
+    token = dict(agent_server.provisioned)[ada.id]
+    ada.secrets.add(token)
+    async with httpx2.AsyncClient(
+        base_url=served.url,
+        headers={"authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=60,
+    ) as agent:
+        yield ToolUser(ada.id, ada.browser, agent, token)

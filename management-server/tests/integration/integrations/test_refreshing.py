@@ -11,15 +11,16 @@ from urllib.parse import parse_qs
 
 import pytest
 from fastapi import FastAPI
-from ocmt_management.integrations.models import ConnectedAccount
+from ocmt_management.integrations.models import ConnectedAccount, OAuthClient
 from ocmt_management.integrations.oauth_http import Answer
 from ocmt_management.integrations.oauth_protocol import HttpRequest
+from ocmt_management.integrations.provider_schema import Provider, Revocation
 from ocmt_management.integrations.refresher import Access, ConnectionTrouble, Refresher
 from ocmt_management.integrations.repository import IntegrationRepository
 from ocmt_management.integrations.service import Integrations
 from ocmt_management.integrations.token_state import LEASE
 from ocmt_testing.management.connecting import Person
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 Advance = Callable[[timedelta], None]
@@ -209,6 +210,34 @@ async def test_killed_at_every_step_it_recovers_or_asks_to_reconnect(
         raise AssertionError("it never got through")
     assert "ok" in outcomes
     assert outcomes <= {"ok", "reconnect"}
+
+
+@pytest.mark.parametrize("expired", [False, True])
+async def test_disconnecting_ends_an_access_whose_access_token_expired(
+    app: FastAPI, ada: Person, advance: Advance, expired: bool
+) -> None:
+    """With providers that are told by the access token: Slack, Linear, Dropbox, Todoist."""
+    connection = await ada.connect()
+    row = await row_of(app, ada, connection)
+    definition = Provider.model_validate_json(row.definition or b"")
+    assert definition.oauth is not None
+    # The API answers 401 to tokens that are not good any more.
+    revocation = Revocation(style="bearer", url=f"{ada.provider.url}/api/revoke")
+    oauth = definition.oauth.model_copy(update={"revocation": revocation})
+    changed = definition.model_copy(update={"oauth": oauth}).model_dump_json().encode()
+    async with app.state.database.write() as session:
+        await session.execute(update(ConnectedAccount).values(definition=changed))
+        await session.execute(update(OAuthClient).values(definition=changed))
+    first = (await app.state.integrations.access(ada.id, connection)).token.reveal()
+    if expired:
+        advance(HOUR)
+        await ada.provider.set(forgotten=first)
+
+    ended = await ada.browser.delete(f"/api/connections/{connection}")
+
+    assert ended.json()["revoked"] is True
+    assert (await ada.provider.set())["api"] == ["POST /api/revoke"], "by a token that is good"
+    assert await ada.all() == []
 
 
 async def test_the_refresh_token_is_kept_when_none_comes_back(

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,32 +10,12 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from ocmt_management.integrations.resource_metadata import issuer_tag
-from ocmt_testing.management.agent_server import FakeAgentServer
+from ocmt_management.tools.connection_requests import ConnectionRequests
 from ocmt_testing.management.connecting import Person
-from ocmt_testing.management.people import agent_is
-from ocmt_testing.management.serving import Server, serving
+from ocmt_testing.management.protected_server import ProtectedServer
+from ocmt_testing.management.serving import serving
 from ocmt_testing.management.tool_user import ToolUser, text_of
 from ocmt_testing.oidc_provider import CLIENT_ID, CLIENT_SECRET
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
-
-@pytest.fixture
-async def user(
-    app: FastAPI, served: Server, ada: Person, agent_server: FakeAgentServer
-) -> AsyncIterator[ToolUser]:
-    await agent_is(app, ada.id, "running")
-    token = dict(agent_server.provisioned)[ada.id]
-    ada.secrets.add(token)
-    async with httpx2.AsyncClient(
-        base_url=served.url,
-        headers={"authorization": f"Bearer {token}"},
-        trust_env=False,
-        timeout=60,
-    ) as agent:
-        yield ToolUser(ada.id, ada.browser, agent, token)
 
 
 async def api(user: ToolUser, **arguments: Any) -> tuple[bool, str]:
@@ -44,13 +23,46 @@ async def api(user: ToolUser, **arguments: Any) -> tuple[bool, str]:
     return bool(result.get("isError")), text_of(result)
 
 
+async def link_for(user: ToolUser, **arguments: Any) -> tuple[str, bool]:
+    result = await user.call("ocmt_link_for_person", arguments)
+    return text_of(result), bool(result.get("isError"))
+
+
+@pytest.fixture
+def requests(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> ConnectionRequests:
+    """The connection requests, which no agent is told of but by the test."""
+    found: ConnectionRequests = app.state.tools.built_in._links._requests
+
+    async def nobody() -> list[str]:
+        return []
+
+    monkeypatch.setattr(found, "due", nobody)
+    return found
+
+
+async def told(requests: ConnectionRequests, user_id: str) -> list[str]:
+    return [message.text for message in await requests.take(user_id)]
+
+
 async def test_the_agent_calls_an_api_within_the_rules(
-    app: FastAPI, ada: Person, user: ToolUser
+    app: FastAPI, ada: Person, user: ToolUser, requests: ConnectionRequests
 ) -> None:
     wrong, text = await api(user, url="/user")
     assert wrong
     assert "There are: none" in text
+    assert "ocmt_link_for_person" in text
+    link, wrong = await link_for(user, to="account", provider="notes")
+    assert not wrong
+    assert "/connections?provider=own" in link
+    for unknown in ("github", "Noted", 5, ""):
+        text, wrong = await link_for(user, to="account", provider=unknown)
+        assert wrong
+        assert "one of API key, Notes" in text
+    assert await told(requests, ada.id) == []
     connection = await ada.connect()
+    (message,) = await told(requests, ada.id)
+    assert message.startswith("[OCMT] I connected an account of Notes: the connection `notes` of")
+    assert "ada-at-notes" not in message, "what the provider says is not the person's word"
     ada.secrets.add((await app.state.integrations.access(ada.id, connection)).token.reveal())
     tools = [t["name"] for t in (await user.rpc("tools/list"))["result"]["tools"]]
     assert "ocmt_api" in tools
@@ -144,61 +156,21 @@ async def test_a_token_that_is_rejected_early_is_renewed_once(
     assert (await ada.one(connection))["state"] == "reconnect", "revoked at the provider"
 
 
-class ProtectedServer:
-    """An MCP server that takes tokens of the authorization server, and says so."""
-
-    def __init__(self, issuer: str) -> None:
-        self.issuer = issuer
-        self.url = ""
-        self.app = Starlette(
-            routes=[
-                Route("/mcp", self.mcp, methods=["POST"]),
-                Route("/.well-known/oauth-protected-resource/mcp", self.metadata),
-            ]
-        )
-
-    async def metadata(self, _: Request) -> Response:
-        return JSONResponse(
-            {
-                "resource": self.url,
-                "authorization_servers": [self.issuer],
-                "scopes_supported": ["notes"],
-            }
-        )
-
-    async def mcp(self, request: Request) -> Response:
-        async with httpx2.AsyncClient(trust_env=False) as client:
-            header = request.headers.get("authorization", "")
-            known = await client.get(f"{self.issuer}/api/x", headers={"authorization": header})
-        if known.status_code != 200:
-            where = f"{self.url.removesuffix('/mcp')}/.well-known/oauth-protected-resource/mcp"
-            return JSONResponse(
-                {}, 401, {"WWW-Authenticate": f'Bearer resource_metadata="{where}"'}
-            )
-        message = await request.json()
-        if "id" not in message:
-            return Response(status_code=202)
-        results: dict[str, Any] = {
-            "initialize": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "protected", "version": "1"},
-            },
-            "tools/list": {"tools": [{"name": "whoami", "inputSchema": {"type": "object"}}]},
-            "tools/call": {"content": [{"type": "text", "text": known.json()["who"]}]},
-        }
-        result = results[message["method"]]
-        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "result": result})
-
-
 async def test_a_tool_server_is_signed_in_to_without_a_client_of_the_operator(
-    app: FastAPI, ada: Person, user: ToolUser, bob: Person, advance: Any
-) -> None:
+    app: FastAPI, ada: Person, user: ToolUser, bob: Person, advance: Any,
+    requests: ConnectionRequests,
+) -> None:  # fmt: skip
     protected = ProtectedServer(ada.provider.url)
     async with serving(protected.app) as server:
         protected.url = f"{server.url}/mcp"
         added = await user.add("protected", protected.url)
         assert "sign in" in added["trouble"]
+        link, wrong = await link_for(user, to="connect", server="Protected")
+        assert (wrong, "/tools" in link) == (False, True)
+        text, wrong = await link_for(user, to="connect", server="unprotected")
+        assert wrong
+        assert "one of protected" in text
+        assert await told(requests, ada.id) == []
         path = f"/api/tools/servers/{added['id']}/sign-in"
         foreign = await bob.browser.post(path)
         assert (foreign.status_code, foreign.json()["code"]) == (404, "server-unknown")
@@ -223,9 +195,26 @@ async def test_a_tool_server_is_signed_in_to_without_a_client_of_the_operator(
         await app.state.tools.idle()
         view = await user.view(added)
         assert [tool["name"] for tool in view["tools"]] == ["whoami"], "read at once"
+        (message,) = await told(requests, ada.id)
+        assert "tool server protected: its tools are there now" in message
+        link, wrong = await link_for(user, to="connect", server="protected")
+        assert "is connected already" in link
         assert view["trouble"] is None
         assert view["connectionId"] is not None
         await user.allow(added)
+        assert text_of(await user.call("protected__whoami")) == "ada-at-mcp"
+        protected.lacks = "secret-notes"
+        lacking = text_of(await user.call("protected__whoami"))
+        assert "They can sign in again under Tools" in lacking
+        (shown,) = await ada.all()
+        assert "secret-notes" in shown["missing"]
+        started = (await ada.browser.post(path)).json()["url"]
+        asked = parse_qs(urlsplit(started).query)["scope"][0].split()
+        assert {"notes", "secret-notes"} <= set(asked), "those of before, too"
+        protected.lacks = None
+        back = await ada.come_back(await ada.provider.consent(started, "ada-at-mcp"))
+        assert back.startswith("?result=connected"), back
+        await app.state.tools.idle()
         assert text_of(await user.call("protected__whoami")) == "ada-at-mcp"
         advance(timedelta(hours=1))
         assert text_of(await user.call("protected__whoami")) == "ada-at-mcp", "refreshed"

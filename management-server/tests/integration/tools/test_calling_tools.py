@@ -17,6 +17,7 @@ from ocmt_testing.management.mcp_servers import (
     RealServer,
     RoughServer,
     events,
+    result,
     text_result,
     tool,
 )
@@ -24,6 +25,7 @@ from ocmt_testing.management.people import until
 from ocmt_testing.management.serving import Server
 from ocmt_testing.management.tool_user import HEADERS, ToolUser, text_of
 from sqlalchemy import select
+from starlette.requests import Request
 from starlette.responses import Response
 
 KEY = "key-of-ada-0123456789"
@@ -64,9 +66,18 @@ async def test_servers_of_all_kinds_are_spoken_to(
     assert len(opened) == (0 if stateless else 1), "one session is kept"
 
 
+def answers_the_handshake(_: Request, message: dict[str, Any]) -> Response | None:
+    """With its own revision, which has no handshake."""
+    if message.get("method") != "initialize":
+        return None
+    return result(message, {"protocolVersion": "2026-07-28", "capabilities": {}})
+
+
+@pytest.mark.parametrize("on_any", [None, answers_the_handshake])
 async def test_a_server_of_the_new_revision_alone_is_spoken_to(
-    ada: ToolUser, rough: RoughServer
+    ada: ToolUser, rough: RoughServer, on_any: Any
 ) -> None:
+    rough.on_any = on_any
     schema = {
         "type": "object",
         "properties": {"where": {"type": "string", "x-mcp-header": "Where"}},

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from ocmt_management.vault.models import StoredDataKey, StoredSecret
 from ocmt_management.vault.rotation import rotate
 from ocmt_management.vault.secret_value import SecretValue
 from ocmt_management.vault.service import Vault
+from ocmt_testing.management.approvals import KillableDatabase, Killed, Killing
 from sqlalchemy import select, update
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -248,6 +250,36 @@ async def test_rotation_moves_every_user_to_the_new_key_and_the_old_one_can_go(
     only_new = KeyRing({"k2": new})
     for email in emails:
         assert await reveal(app, await user_id(app, email), "FOO", only_new) == LONG
+
+
+@pytest.mark.both_databases
+async def test_a_rotation_killed_at_any_step_or_run_twice_loses_no_secret(
+    app: FastAPI, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocmt_management.vault.rotation._BATCH", 1)
+    emails = [f"user{n}@example.com" for n in range(3)]
+    for email in emails:
+        await (await sign_in(email)).put("/api/secrets/FOO", json={"value": LONG})
+    ids = [await user_id(app, email) for email in emails]
+    state = app.state
+    keys = dict(state.settings.vault_keys)
+    for at in range(1, 40):
+        keys = {f"n{at}": secrets.token_bytes(32), **keys}
+        database = KillableDatabase(state.settings.database)
+        database.killing = Killing(at)
+        with suppress(Killed):
+            await rotate(database, KeyRing(keys))
+        await database.close()
+        for one in ids:
+            assert await reveal(app, one, "FOO", KeyRing(keys)) == LONG
+        moved = await asyncio.gather(*(rotate(state.database, KeyRing(keys)) for _ in range(2)))
+        assert sum(moved) <= len(ids)
+        keys = {f"n{at}": keys[f"n{at}"]}
+        for one in ids:
+            assert await reveal(app, one, "FOO", KeyRing(keys)) == LONG
+        if not database.killing.dead:
+            break
+    assert 5 < at < 39
 
 
 async def test_rotation_skips_and_reports_secrets_without_a_key(

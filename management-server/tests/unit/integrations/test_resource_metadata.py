@@ -33,7 +33,11 @@ SERVER: dict[str, Any] = {
             'Bearer resource_metadata="https://m.example/.well-known/x", scope="a b"',
             Challenge(metadata_url="https://m.example/.well-known/x", scopes=("a", "b")),
         ),
-        ('Bearer error="invalid_token"', Challenge()),
+        ('Bearer error="invalid_token"', Challenge(error="invalid_token")),
+        (
+            'Bearer scope="w", error="insufficient_scope"',
+            Challenge(scopes=("w",), error="insufficient_scope"),
+        ),
         ("Bearer scope=read", Challenge(scopes=("read",))),
         ("", Challenge()),
         ('Bearer scope="', Challenge()),
@@ -83,6 +87,29 @@ def test_metadata_of_another_server_are_refused(resource: str | None, fine: bool
 def test_an_authorization_server_that_may_not_be_used(change: dict[str, Any]) -> None:
     with pytest.raises(MetadataWrong):
         read_server({**SERVER, **change}, "https://as.example/t1")
+
+
+@pytest.mark.parametrize(
+    ("authorize", "own"),
+    [
+        ("https://as.example/auth", True), ("https://as.example:443/auth", True),
+        ("https://AS.example/auth", True), ("https://honest.example/auth", False),
+        ("https://as.example:444/auth", False), ("http://as.example/auth", False),
+        ("https://as.example.evil.example/auth", False), ("https://as.example:x/auth", False),
+        ("https://as.example@honest.example/auth", False),
+    ],
+)  # fmt: skip
+def test_people_are_sent_to_the_issuer_itself_unless_answers_name_it(
+    authorize: str, own: bool
+) -> None:
+    mixed = {**SERVER, "authorization_endpoint": authorize}
+    assert read_server(mixed, "https://as.example/t1").sends_issuer
+    unnamed = {**mixed, "authorization_response_iss_parameter_supported": False}
+    if own:
+        assert not read_server(unnamed, "https://as.example/t1").sends_issuer
+    else:
+        with pytest.raises(MetadataWrong):
+            read_server(unnamed, "https://as.example/t1")
 
 
 def test_a_server_becomes_a_provider() -> None:

@@ -4,17 +4,18 @@ import json
 from typing import Any
 
 import pytest
-from ocmt_management.tools.approval_delivery import Place, has_call, place_of
 from ocmt_management.tools.approval_results import (
     MAX_STORED_BYTES,
     ended,
     is_error,
+    mark_of,
     storable,
     text_of,
     text_result,
     waits,
 )
 from ocmt_management.tools.approval_states import OPEN, ApprovalState
+from ocmt_management.tools.message_delivery import Place, has_mark, place_of
 
 
 @pytest.mark.parametrize(
@@ -98,16 +99,16 @@ def transcript(*texts: str, role: str = "toolResult") -> dict[str, Any]:
 def test_a_call_is_found_in_the_conversation_in_which_it_waited() -> None:
     said = text_of(waits(12, "https://ocmt/tools?decision=12"))
 
-    assert has_call(transcript("before", said), 12)
-    assert has_call(transcript("wrapped: " + said), 12)
-    assert not has_call(transcript(said), 1)
-    assert not has_call(transcript(said), 2)
-    assert not has_call(transcript(said, role="user"), 12)
-    assert not has_call(transcript(said, role="assistant"), 12)
+    assert has_mark(transcript("before", said), mark_of(12))
+    assert has_mark(transcript("wrapped: " + said), mark_of(12))
+    assert not has_mark(transcript(said), mark_of(1))
+    assert not has_mark(transcript(said), mark_of(2))
+    assert not has_mark(transcript(said, role="user"), mark_of(12))
+    assert not has_mark(transcript(said, role="assistant"), mark_of(12))
 
 
 @pytest.mark.parametrize(
     "broken", [{}, {"messages": 7}, {"messages": [7, {"role": "toolResult", "content": "x"}]}]
 )
 def test_no_call_is_found_in_a_broken_transcript(broken: dict[str, Any]) -> None:
-    assert not has_call(broken, 1)
+    assert not has_mark(broken, mark_of(1))

@@ -91,3 +91,36 @@ def test_text_that_is_not_valid_unicode_is_pinned_all_the_same() -> None:
     odd = json.loads('{"name":"a","description":"\\ud800","inputSchema":{"type":"object"}}')
 
     assert read_definition(odd).pin
+
+
+@pytest.mark.parametrize(
+    ("mark", "kind", "fine"),
+    [
+        ("Region", "string", True), ("Region", "integer", True), ("Region", "boolean", True),
+        ("Region", "number", False), ("Region", "object", False), ("Region", "null", False),
+        ("Region", None, False), ("", "string", False), ("My Region", "string", False),
+        ("Region:X", "string", False), ("Région", "string", False), ("Region\t1", "string", False),
+        ("Region\n", "string", False), (7, "string", False), (None, "string", False),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_cannot_be_a_header_makes_its_tool_unusable(
+    mark: object, kind: str | None, fine: bool
+) -> None:
+    marked = {"type": kind, "x-mcp-header": mark}
+    nested = {"type": "object", "properties": {"inner": marked}}
+    for listed in (schema(text=marked), schema(text=nested)):
+        if fine:
+            assert read_definition(tool("echo", inputSchema=listed)).name == "echo"
+        else:
+            with pytest.raises(UnusableDefinition, match="echo: it marks a parameter"):
+                read_definition(tool("echo", inputSchema=listed))
+
+
+def test_two_parameters_cannot_be_one_header() -> None:
+    marks = [{"type": "string", "x-mcp-header": mark} for mark in ("Region", "region", "Zone")]
+    assert read_definition(tool("echo", inputSchema=schema(a=marks[0], b=marks[2])))
+    usable, wrong = read_definitions(
+        [tool("one"), tool("two", inputSchema=schema(a=marks[0], b=marks[1]))]
+    )
+    assert list(usable) == ["one"]
+    assert len(wrong) == 1
