@@ -150,7 +150,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
                 )
             )
             notifications = await stack.enter_async_context(
-                Notifications.open(settings=settings, database=database, keys=keys, clock=clock)
+                Notifications.open(settings=settings, database=database, keys=vault_keys, clock=clock)
             )
             follower = await stack.enter_async_context(
                 AnswerFollower(agents, llm, notifications).running()

@@ -48,10 +48,16 @@ class Kind(StrEnum):
     """An MCP server's own authorization server, found by its metadata; never in a file."""
 
 
+ScopeId = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z")
+]
+ScopeText = Annotated[str, Field(min_length=1, max_length=200)]
+"""What a scope permits, in plain words."""
+
+
 class Scope(_Part):
-    id: str = Field(min_length=1, max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z")
-    text: str = Field(min_length=1, max_length=200)
-    """What it permits, in plain words."""
+    id: ScopeId
+    text: ScopeText
     required: bool = False
     granted_silently: bool = False
     """The provider never lists it among what was granted."""

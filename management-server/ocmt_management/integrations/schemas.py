@@ -7,15 +7,19 @@ from uuid import UUID
 from ocmt_common.agent_api import Command, Wire
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 
-from ocmt_management.integrations.provider_schema import Address, HeaderName, Host, Kind, Scope
+from ocmt_management.integrations.provider_schema import (
+    Address,
+    HeaderName,
+    Host,
+    Kind,
+    ScopeId,
+    ScopeText,
+)
 from ocmt_management.integrations.token_state import Shown
 
 MAX_KEY_CHARACTERS = 4096
 
 ProviderId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}\z")]
-ScopeId = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+\z")
-]
 DisplayName = Annotated[
     str,
     StringConstraints(
@@ -135,6 +139,12 @@ class RenewedKey(Command):
     _key = field_validator("key")(_checked_key)
 
 
+class OwnScope(Command):
+    id: ScopeId
+    text: ScopeText
+    required: bool = False
+
+
 class OwnEndpoints(Command):
     """The operator's own provider."""
 
@@ -149,7 +159,7 @@ class OwnEndpoints(Command):
     account_label: str = Field("email", max_length=100)
     api_url: Address
     hosts: list[Host]
-    scopes: list[Scope] = Field(default_factory=list)
+    scopes: list[OwnScope] = Field(default_factory=list)
 
 
 class ClientBody(Command):

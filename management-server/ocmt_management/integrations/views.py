@@ -13,6 +13,7 @@ from ocmt_management.integrations.schemas import (
     ConnectableProvider,
     ConnectionView,
     OwnEndpoints,
+    OwnScope,
     ScopeView,
 )
 from ocmt_management.integrations.stored_tokens import provider_of, standing_of
@@ -120,7 +121,7 @@ def own_provider(endpoints: OwnEndpoints) -> Provider:
                 )
             ),
             "api": {"base_url": endpoints.api_url, "hosts": endpoints.hosts},
-            "scopes": endpoints.scopes,
+            "scopes": [scope.model_dump() for scope in endpoints.scopes],
         }
     )
 
@@ -140,7 +141,10 @@ def _endpoints(provider: Provider) -> OwnEndpoints | None:
         account_label="email" if identity is None else identity.label,
         api_url=api.base_url,
         hosts=list(api.hosts),
-        scopes=list(provider.scopes),
+        scopes=[
+            OwnScope(id=scope.id, text=scope.text, required=scope.required)
+            for scope in provider.scopes
+        ],
     )
 
 

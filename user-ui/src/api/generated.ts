@@ -1048,13 +1048,12 @@ export interface OwnEndpoints {
   accountLabel?: string;
   apiUrl: string;
   hosts: string[];
-  scopes?: Scope[];
+  scopes?: OwnScope[];
 }
-export interface Scope {
+export interface OwnScope {
   id: string;
   text: string;
   required?: boolean;
-  granted_silently?: boolean;
 }
 export interface ClientBody {
   clientId: string;
