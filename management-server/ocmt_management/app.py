@@ -1,5 +1,6 @@
 """The composition root: creates the services and installs the middleware and the routes."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -26,6 +27,7 @@ from ocmt_management.auth.session_revocations import SessionRevocations
 from ocmt_management.auth.sign_in import warn_without_admin
 from ocmt_management.chat import endpoints as chat
 from ocmt_management.chat.open_chats import OpenChats
+from ocmt_management.chat.uploads import UploadSpace
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
 from ocmt_management.health import endpoints as health
@@ -177,6 +179,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
             app.state.tools = tools
             app.state.approvals = approvals
             app.state.open_chats = OpenChats()
+            app.state.upload_space = UploadSpace(time.monotonic)
             yield
 
     app = FastAPI(

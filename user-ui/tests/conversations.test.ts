@@ -4,6 +4,7 @@ import type { WireConversation } from "../src/api/generated";
 import { ChatClient } from "../src/chat/client";
 import { matching, titleOf } from "../src/chat/conversations";
 import { DraftStorage } from "../src/chat/draft-storage";
+import { FileStorage } from "../src/chat/file-storage";
 import { newId } from "../src/chat/ids";
 import { MAIN } from "../src/chat/protocol";
 import { isRunning } from "../src/chat/state";
@@ -19,7 +20,12 @@ let storage: MemoryStorage;
 let client: ChatClient;
 
 function begin(): void {
-  client = new ChatClient("ws://server/api/chat", world, new DraftStorage("u1", storage));
+  client = new ChatClient(
+    "ws://server/api/chat",
+    world,
+    new DraftStorage("u1", storage),
+    new FileStorage("u1", undefined),
+  );
   client.start();
 }
 

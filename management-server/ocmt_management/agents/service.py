@@ -25,7 +25,7 @@ from ocmt_management.agents.conversation_keys import (
     conversation_of,
     key_of,
 )
-from ocmt_management.agents.gateway import Gateway, GatewayError
+from ocmt_management.agents.gateway import FileInPieces, Gateway, GatewayError
 from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
@@ -45,6 +45,7 @@ __all__ = [
     "AgentState",
     "AgentView",
     "Agents",
+    "FileInPieces",
     "Gateway",
     "GatewayError",
     "NoSuchAgent",

@@ -16,8 +16,9 @@ from ocmt_management.auth.service import SocketSession
 from ocmt_management.chat import frames
 from ocmt_management.chat.conversations import Conversations
 from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
-from ocmt_management.chat.frames import MAX_FRAME_BYTES, is_use
+from ocmt_management.chat.frames import MAX_FRAME_BYTES, AttachFrame, is_use
 from ocmt_management.chat.open_chats import MAX_PER_USER, OpenChats
+from ocmt_management.chat.uploads import Uploads, UploadSpace
 from ocmt_management.llm.service import Llm
 from ocmt_management.tools.service import Approvals
 
@@ -51,6 +52,7 @@ class ChatConnection:
         llm: Llm,
         approvals: Approvals,
         open_chats: OpenChats,
+        upload_space: UploadSpace,
     ) -> None:
         self._socket = socket
         self._session = session
@@ -60,6 +62,7 @@ class ChatConnection:
         self._approvals = approvals
         self._open_chats = open_chats
         self._queue = FrameQueue()
+        self._uploads = Uploads(upload_space, session.user.user_id)
 
     async def run(self) -> None:
         """Serve the chat until either side closes it."""
@@ -78,6 +81,7 @@ class ChatConnection:
                         self._user_id,
                         agents=self._agents,
                         llm=self._llm,
+                        uploads=self._uploads,
                         send=self._queue.put,
                         group=group,
                     )
@@ -91,6 +95,8 @@ class ChatConnection:
                 await self._close(_TRY_AGAIN_LATER, "too slow")
             except* WebSocketDisconnect:
                 pass
+            finally:
+                self._uploads.close()
 
     async def _close_for(self, closes: ExceptionGroup[_Close]) -> None:
         first = closes.exceptions[0]
@@ -100,7 +106,7 @@ class ChatConnection:
     async def _read(self, conversations: Conversations, group: asyncio.TaskGroup) -> None:
         slots = asyncio.Semaphore(_MAX_CONCURRENT_FRAMES)
 
-        async def handle(frame: frames.FromPage) -> None:
+        async def handle(frame: frames.RequestFrame) -> None:
             try:
                 await conversations.handle(frame)
             finally:
@@ -121,11 +127,23 @@ class ChatConnection:
                 except ValueError as error:
                     self._reject(f"This frame is not valid: {error}.")
                     continue
+                if isinstance(frame, AttachFrame):
+                    self._attach(frame)  # in its place, since pieces are kept in their order
+                    continue
                 if is_use(frame):
                     await self._session.extend()
                 # Each frame has its own task, so that a stop works during a slow wake.
                 await slots.acquire()
                 group.create_task(handle(frame))
+
+    def _attach(self, frame: AttachFrame) -> None:
+        try:
+            self._uploads.add(frame)
+        except Problem as problem:
+            answer = frames.refused(
+                frame, problem.code, problem.detail, retry=problem.status >= 500
+            )
+            self._queue.put(answer)
 
     def _reject(self, detail: str) -> None:
         self._queue.put(frames.error(None, code="invalid-frame", detail=detail, retry=False))

@@ -62,7 +62,8 @@ export type ClientFrame =
   | ConversationsFrame
   | ChangeFrame
   | DeleteFrame
-  | SearchFrame;
+  | SearchFrame
+  | AttachFrame;
 export type ServerFrame =
   | StatusFrame
   | ConversationsAnswer
@@ -74,6 +75,7 @@ export type ServerFrame =
   | OlderAnswer
   | AcceptedFrame
   | DeltaFrame
+  | WorkFrame
   | FinalFrame
   | AbortedFrame
   | ForkedFrame
@@ -411,6 +413,9 @@ export interface Routes {
       conversation: string;
       file_id: string;
     };
+  };
+  "GET /api/chat/attachments": {
+    answer: unknown;
   };
   "GET /api/secrets": {
     answer: SecretsAnswer;
@@ -1351,6 +1356,14 @@ export interface SendFrame {
   type: "send";
   id: string;
   text: string;
+  files?: Attachment[];
+}
+/**
+ * A file whose pieces were sent. Its name and type come from the user's device.
+ */
+export interface Attachment {
+  name: string;
+  type: string;
 }
 export interface StopFrame {
   conversation?: string;
@@ -1381,6 +1394,17 @@ export interface DeleteFrame {
 export interface SearchFrame {
   type: "search";
   query: string;
+}
+/**
+ * A piece of a file of the message `id`, which is sent after all pieces of its files.
+ */
+export interface AttachFrame {
+  conversation?: string;
+  type: "attach";
+  id: string;
+  file: number;
+  at: number;
+  data: string;
 }
 /**
  * An `AgentView`.
@@ -1459,14 +1483,27 @@ export interface WireMessage {
   state?: "queued" | "failed" | "stopped";
   detail?: string;
   files?: WireFile[];
+  tools?: WireTool[];
+  thoughts?: string;
 }
 /**
- * A file that the agent sent; `url` is `None` if it cannot be delivered.
+ * A file in a message; `url` is `None` if it cannot be delivered.
  */
 export interface WireFile {
   kind: "image" | "audio" | "video" | "document";
   name: string;
   url: string | null;
+}
+/**
+ * A call of a tool. Long texts are cut. `stopped`: the turn ended before the call did.
+ */
+export interface WireTool {
+  id: string;
+  name: string;
+  state: "running" | "done" | "failed" | "stopped";
+  subject?: string;
+  arguments?: string;
+  result?: string;
 }
 /**
  * Messages from before those of a history.
@@ -1494,6 +1531,16 @@ export interface DeltaFrame {
   runId: string;
   text: string;
   replace?: boolean;
+}
+/**
+ * What the agent did in a run: a call that is new or has changed, or further thoughts.
+ */
+export interface WorkFrame {
+  type: "work";
+  conversation?: string;
+  runId: string;
+  tool?: WireTool;
+  thoughts?: string;
 }
 export interface FinalFrame {
   type: "final";

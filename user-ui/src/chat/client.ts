@@ -9,6 +9,7 @@
 import type { ApprovalView, ClientFrame, ServerFrame, WireConversation } from "../api/generated";
 import { EMPTY_LIST, onListFrame, withEntry, type ConversationList } from "./conversations";
 import type { DraftStorage } from "./draft-storage";
+import type { FileStorage } from "./file-storage";
 import { newId } from "./ids";
 import { canAnswer, isAsleep, MAIN } from "./protocol";
 import { ChatSession, type SessionLink, type SessionWorld } from "./session";
@@ -37,6 +38,7 @@ export class ChatClient extends EventTarget implements SessionLink {
     url: string,
     private readonly world: SessionWorld,
     private readonly kept: DraftStorage,
+    private readonly files: FileStorage,
   ) {
     super();
     this.socket = new ChatSocket(url, world, {
@@ -96,6 +98,10 @@ export class ChatClient extends EventTarget implements SessionLink {
     return true;
   }
 
+  drained(): Promise<void> {
+    return this.socket.drained();
+  }
+
   reconnect(): void {
     this.socket.hurry();
   }
@@ -135,7 +141,7 @@ export class ChatClient extends EventTarget implements SessionLink {
   }
 
   private open(id: string): ChatSession {
-    const session = new ChatSession(id, this, this.world, this.kept.of(id));
+    const session = new ChatSession(id, this, this.world, this.kept.of(id), this.files);
     this.sessions.set(id, session);
     session.addEventListener("change", () => {
       this.proceed();

@@ -3,8 +3,8 @@
 import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
-import type { WireFile } from "../api/generated";
-import type { AgentMessage, Message, UserMessage } from "../chat/state";
+import { sizeText, type MessageFile } from "../chat/attachments";
+import { usesTool, type AgentMessage, type Message, type UserMessage } from "../chat/state";
 import { MarkdownView, parseIntervalMs } from "../markdown/view";
 import { base, controls } from "../styles/controls";
 import { copyText } from "./clipboard";
@@ -46,6 +46,8 @@ export class ChatMessage extends LitElement {
 
   override updated(changed: PropertyValues): void {
     if (this.message.role !== "assistant") return;
+    // Without its code the cards are missing; the next change tries again.
+    if (hasWork(this.message)) import("./tool-calls").catch(() => undefined);
     if (["message", "newest", "open"].some((name) => changed.has(name))) {
       this.scheduleParse(this.message);
     }
@@ -64,9 +66,20 @@ export class ChatMessage extends LitElement {
     const folded = this.folded(message.text.length > LONG_QUESTION || isTall(message.text));
     return html`
       <article class="question" aria-label="You" @pointerenter=${this.refreshTime}>
-        <div class="bubble ${folded ? "folded" : ""}">
-          <p class="text" dir="auto">${message.text}</p>
-        </div>
+        ${
+          message.files.length === 0
+            ? nothing
+            : html`<ul class="files">
+                ${message.files.map(file)}
+              </ul>`
+        }
+        ${
+          message.text === ""
+            ? nothing
+            : html`<div class="bubble ${folded ? "folded" : ""}">
+                <p class="text" dir="auto">${message.text}</p>
+              </div>`
+        }
         ${this.fold(folded, message.text.length > LONG_QUESTION || isTall(message.text))}
         <div class="meta">
           ${
@@ -74,7 +87,7 @@ export class ChatMessage extends LitElement {
               ? this.time(message.at)
               : this.delivery(message)
           }
-          ${this.copyButton()}${this.editButton(message)}
+          ${message.text === "" ? nothing : this.copyButton()}${this.editButton(message)}
         </div>
         ${
           failed === null
@@ -107,7 +120,7 @@ export class ChatMessage extends LitElement {
   private answer(message: AgentMessage) {
     const long = this.isLong(message);
     const folded = this.folded(long);
-    const thinking = message.phase === "streaming" && message.text === "";
+    const thinking = message.phase === "streaming" && message.text === "" && !usesTool(message);
     return html`
       <article
         class="answer"
@@ -116,6 +129,11 @@ export class ChatMessage extends LitElement {
         @pointerenter=${this.refreshTime}
         @focusin=${this.unfold}
       >
+        ${
+          hasWork(message)
+            ? html`<tool-calls .tools=${message.tools} thoughts=${message.thoughts}></tool-calls>`
+            : nothing
+        }
         <div class=${folded ? "folded" : ""}>
           <div class="text markdown" ?hidden=${message.text === ""}></div>
         </div>
@@ -138,7 +156,7 @@ export class ChatMessage extends LitElement {
           ${
             message.phase === "streaming"
               ? nothing
-              : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`
+              : html`${ending(message)}${this.time(message.at)}${message.text === "" ? nothing : this.copyButton()}`
           }
         </div>
       </article>
@@ -242,8 +260,16 @@ export class ChatMessage extends LitElement {
   }
 }
 
-function file({ kind, name, url }: WireFile) {
-  if (url === null) return html`<li class="muted">${name} could not be delivered.</li>`;
+function hasWork(message: AgentMessage): boolean {
+  return message.tools.length > 0 || message.thoughts !== "";
+}
+
+function file({ kind, name, url, size }: MessageFile) {
+  if (url === null) {
+    return size === undefined
+      ? html`<li class="muted">${name} could not be delivered.</li>`
+      : html`<li class="muted">${name} (${sizeText(size)})</li>`;
+  }
   return kind === "image"
     ? html`<li>
         <a href=${url} target="_blank"><img src=${url} alt=${name} loading="lazy" /></a>

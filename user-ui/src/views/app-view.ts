@@ -14,6 +14,7 @@ import { browserWorld } from "../chat/browser";
 import { ChatClient } from "../chat/client";
 import { titleOf } from "../chat/conversations";
 import { DraftStorage } from "../chat/draft-storage";
+import { FileStorage } from "../chat/file-storage";
 import { MAIN } from "../chat/protocol";
 import { isWaiting, waitingText } from "../chat/state";
 import { backIcon, menuIcon, toolsIcon } from "../components/icons";
@@ -241,6 +242,7 @@ export class AppView extends LitElement {
       this.api.chatUrl(location.origin),
       browserWorld(this.api),
       new DraftStorage(me.user.id),
+      new FileStorage(me.user.id),
     );
     client.addEventListener("change", this.onChat);
     client.addEventListener("deleted", this.onDeleted);
@@ -339,7 +341,10 @@ export class AppView extends LitElement {
   };
 
   private readonly onSignedOut = () => {
-    if (this.me !== null) new DraftStorage(this.me.user.id).clearAll();
+    if (this.me !== null) {
+      new DraftStorage(this.me.user.id).clearAll();
+      new FileStorage(this.me.user.id).clearAll();
+    }
     this.target.forget();
     this.leave("You are signed out.");
   };

@@ -6,6 +6,7 @@ import { repeat } from "lit/directives/repeat.js";
 
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
+import { choose, filesIn, kindOf, typeOf } from "../chat/attachments";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, isWaiting, type ChatState } from "../chat/state";
@@ -33,6 +34,9 @@ export class ChatView extends LitElement {
 
   @state() private chat: ChatState = INITIAL;
   @state() private draft = "";
+  @state() private files: readonly File[] = [];
+  /** Why files could not be attached. */
+  @state() private fileProblems: readonly string[] = [];
   @state() private spoken = "";
   @query("message-list") private list!: MessageList;
   @query("message-composer") private composer!: MessageComposer;
@@ -44,8 +48,11 @@ export class ChatView extends LitElement {
     this.chat = this.session.state;
     this.draft = this.session.kept.draft;
     this.loadCards();
+    void this.restoreFiles();
     this.session.addEventListener("change", this.onChange);
     this.session.show(true);
+    this.addEventListener("dragover", this.onDrag);
+    this.addEventListener("drop", this.onDrop);
   }
 
   override disconnectedCallback(): void {
@@ -102,8 +109,17 @@ export class ChatView extends LitElement {
                 <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
               </div>`
         }
+        <attached-files
+          .files=${this.files}
+          .problems=${this.fileProblems}
+          @remove=${(event: CustomEvent<number>) => {
+            this.setFiles(this.files.filter((_, index) => index !== event.detail));
+          }}
+        ></attached-files>
         <message-composer
           .draft=${this.draft}
+          ?attached=${this.files.length > 0}
+          @attach=${(event: CustomEvent<readonly File[]>) => void this.attach(event.detail)}
           ?running=${isRunning(this.chat)}
           @draft=${(event: CustomEvent<string>) => this.setDraft(event.detail)}
           @write=${(event: CustomEvent<string>) => this.write(event.detail)}
@@ -182,6 +198,34 @@ export class ChatView extends LitElement {
     this.session.kept.draft = text;
   }
 
+  private get filesKey(): string {
+    return `draft.${this.session.id}`;
+  }
+
+  private async restoreFiles(): Promise<void> {
+    const kept = await this.session.files.get(this.filesKey);
+    if (kept.length > 0) this.files = kept;
+    this.loadFiles();
+  }
+
+  private async attach(added: readonly File[]): Promise<void> {
+    const { files, problems } = await choose(this.files, added);
+    this.setFiles(files, problems);
+    this.composer.focus();
+  }
+
+  private setFiles(files: readonly File[], problems: readonly string[] = []): void {
+    this.files = files;
+    this.fileProblems = problems;
+    this.session.files.set(this.filesKey, files);
+    this.loadFiles();
+  }
+
+  private loadFiles(): void {
+    if (this.files.length === 0 && this.fileProblems.length === 0) return;
+    import("../components/attached-files").catch(() => undefined);
+  }
+
   private write(text: string): void {
     this.setDraft("");
     const other = NEW_CONVERSATION.exec(text);
@@ -189,9 +233,25 @@ export class ChatView extends LitElement {
       this.dispatchEvent(new CustomEvent("new-conversation", { detail: other[1] ?? "" }));
       return;
     }
-    this.session.write(text);
+    const { files } = this;
+    this.setFiles([]);
+    const urls = files.map((file) =>
+      kindOf(typeOf(file)) === "image" ? URL.createObjectURL(file) : null,
+    );
+    this.session.write(text, files, urls);
     this.list.toEnd();
   }
+
+  private readonly onDrag = (event: DragEvent) => {
+    if (event.dataTransfer?.types.includes("Files") === true) event.preventDefault();
+  };
+
+  private readonly onDrop = (event: DragEvent) => {
+    const files = filesIn(event.dataTransfer);
+    if (files.length === 0) return;
+    event.preventDefault();
+    void this.attach(files);
+  };
 
   private readonly onChange = () => {
     const before = this.chat;
