@@ -1,6 +1,7 @@
 """The real agent uses tools with its person's keys, waits for their decisions, and takes files."""
 
 import base64
+import re
 import time
 
 import pytest
@@ -115,9 +116,17 @@ def attaches_files(person: Person, browser: Browser) -> None:
         12 * 1024 * 1024,
     ]
 
+    # Another answer to it, in a conversation of its own.
+    chat.answers.last.hover()
+    chat.answers.last.get_by_role("button", name="Try again").click()
+    expect(page).to_have_url(re.compile("/c/d-"))
+    person.hears("received.")
+    again = chat.questions.filter(has_text="say: received")
+    expect(again.get_by_role("img", name="dot.png")).to_be_visible()
+
     with ChatPage(browser, width=360, height=740) as phone:
         phone.context.add_cookies(chat.context.cookies())  # type: ignore[arg-type]
-        phone.page.goto(page.url)
+        phone.page.goto(person.stack.url)
         question = phone.questions.filter(has_text="say: received")
         picture = question.get_by_role("img", name="dot.png")
         expect(picture).to_be_visible()

@@ -19,6 +19,7 @@ import { PIECE_BYTES } from "../src/chat/upload";
 import "../src/components/attached-files";
 import "../src/components/message-composer";
 import { MemoryStorage } from "./storage";
+import { wire } from "./make";
 import { FakeWorld } from "./world";
 
 function file(name: string, size = 3, type = "text/plain"): File {
@@ -190,4 +191,41 @@ describe("a message with files", () => {
     const message = of.state.messages[0];
     return message?.role === "user" ? message.failure : null;
   }
+});
+
+describe("another answer to a question", () => {
+  const world = new FakeWorld();
+
+  it("is asked for in a fork, at once, and an edit leaves a draft", async () => {
+    const drafts = new DraftStorage("u1", new MemoryStorage());
+    const client = new ChatClient("ws://x", world, drafts, new FileStorage("u1", undefined));
+    const forks: unknown[] = [];
+    client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
+    client.start();
+    world.wire.open();
+    world.wire.say({ type: "status", state: "running", detail: null, since: "t", warning: null });
+    const session = client.session(MAIN);
+    session.show(true);
+    world.wire.say({
+      type: "history",
+      messages: [wire("m1", "user", "Why?"), wire("a1", "assistant", "Because.")],
+    });
+    const fork = "d-0b9f5e2c-1026-4551-ac50-57f7698bfa78";
+    const forked = { type: "forked", message: "m1", fork, text: "Why?" } as const;
+
+    session.tryAgain("a1");
+    expect(world.wire.sent.at(-1)).toEqual({ type: "fork", message: "m1" });
+    world.wire.say(forked);
+    await new Promise((resolve) => setTimeout(resolve));
+    expect(forks).toEqual([fork]);
+    const again = world.wire.sent.find((frame) => frame.type === "send");
+    expect(again).toMatchObject({ text: "Why?", conversation: fork });
+    expect(drafts.of(fork).draft).toBe("");
+
+    session.fork("m1");
+    world.wire.say(forked);
+    await new Promise((resolve) => setTimeout(resolve));
+    expect(drafts.of(fork).draft).toBe("Why?");
+    expect(world.wire.sent.filter((frame) => frame.type === "send")).toHaveLength(1);
+  });
 });

@@ -111,7 +111,7 @@ describe("several conversations", () => {
     expect(sent("history")).toMatchObject([{ conversation: TRIP }]);
   });
 
-  it("are forked to write a message anew: its text becomes the draft", () => {
+  it("are forked to write a message anew: its text becomes the draft", async () => {
     open();
     const forks: unknown[] = [];
     client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
@@ -119,6 +119,7 @@ describe("several conversations", () => {
     expect(sent("fork")).toEqual([{ type: "fork", message: "m1", conversation: TRIP }]);
     const fork = `d-${TAXES}`;
     world.wire.say({ type: "forked", conversation: TRIP, message: "m1", fork, text: "to Rome" });
+    await new Promise((resolve) => setTimeout(resolve));
     expect(forks).toEqual([fork]);
     expect(client.session(fork).kept.draft).toBe("to Rome");
   });

@@ -6,6 +6,11 @@
 const DATABASE = "ocmt-files";
 const STORE = "files";
 
+/** The name under which the files of a conversation's draft are kept. */
+export function draftFiles(conversation: string): string {
+  return `draft.${conversation}`;
+}
+
 export class FileStorage {
   private readonly memory = new Map<string, readonly File[]>();
   private database: Promise<IDBDatabase> | null = null;

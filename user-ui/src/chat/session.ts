@@ -16,6 +16,7 @@ import {
   unsent,
   type ChatState,
   type Connection,
+  type Message,
   type UserMessage,
 } from "./state";
 import { reduce, type Happening } from "./store";
@@ -46,6 +47,8 @@ export class ChatSession extends EventTarget {
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
   private shown = false;
+  /** Questions to ask again in the fork that was requested. */
+  private readonly retried = new Set<string>();
   /** The message whose files are being sent. */
   private uploading: object | null = null;
 
@@ -129,6 +132,30 @@ export class ChatSession extends EventTarget {
   /** Begin a conversation with what came before a message, to write it anew. */
   fork(id: string): void {
     this.send({ type: "fork", message: id });
+  }
+
+  /** Ask for another answer: in a conversation with what came before its question. */
+  tryAgain(answer: string): void {
+    const all = this.all;
+    const index = all.findIndex(({ key }) => key === answer);
+    const question = all.slice(0, index).findLast(({ role }) => role === "user");
+    if (question?.role !== "user") return;
+    this.retried.add(question.id);
+    this.fork(question.id);
+  }
+
+  /** What to write in a fork of this conversation, and whether to send it at once. */
+  async forkedFrom(id: string): Promise<{ files: readonly File[]; retry: boolean }> {
+    const retry = this.retried.delete(id);
+    const question = this.all.find((message) => message.id === id);
+    const none = question?.role !== "user" || question.files.length === 0;
+    // Without a file that is gone the message can still be changed, but is not sent as it is.
+    const files = none ? [] : await this.filesOf(question).catch(() => null);
+    return { files: files ?? [], retry: retry && files !== null };
+  }
+
+  private get all(): readonly Message[] {
+    return [...this.current.older, ...this.current.messages];
   }
 
   discard(id: string): void {

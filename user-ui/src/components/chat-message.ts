@@ -156,7 +156,7 @@ export class ChatMessage extends LitElement {
           ${
             message.phase === "streaming"
               ? nothing
-              : html`${ending(message)}${this.time(message.at)}${message.text === "" ? nothing : this.copyButton()}`
+              : html`${ending(message)}${this.time(message.at)}${message.text === "" ? nothing : this.copyButton()}${this.retryButton(message)}`
           }
         </div>
       </article>
@@ -194,6 +194,18 @@ export class ChatMessage extends LitElement {
       @click=${() => this.emit("edit")}
     >
       Edit<span class="unseen"> in another conversation</span>
+    </button>`;
+  }
+
+  /** Another answer to the same question, beside this one. */
+  private retryButton(message: AgentMessage) {
+    if (!this.newest || message.phase === "streaming") return nothing;
+    const retry = () => {
+      const detail = message.key;
+      this.dispatchEvent(new CustomEvent("retry", { detail, bubbles: true, composed: true }));
+    };
+    return html`<button class="quiet" title="Ask again in another conversation" @click=${retry}>
+      Try again<span class="unseen"> in another conversation</span>
     </button>`;
   }
 

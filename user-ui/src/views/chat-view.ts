@@ -7,6 +7,7 @@ import { repeat } from "lit/directives/repeat.js";
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
 import { choose, filesIn, kindOf, typeOf } from "../chat/attachments";
+import { draftFiles } from "../chat/file-storage";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, isWaiting, type ChatState } from "../chat/state";
@@ -82,6 +83,7 @@ export class ChatView extends LitElement {
           waiting=${this.waiting()}
           ?under=${moodOf(this.chat) === "trouble"}
           @again=${(event: CustomEvent<string>) => this.session.again(event.detail)}
+          @retry=${(event: CustomEvent<string>) => this.session.tryAgain(event.detail)}
           @edit=${(event: CustomEvent<string>) => this.session.fork(event.detail)}
           @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
         >
@@ -198,12 +200,8 @@ export class ChatView extends LitElement {
     this.session.kept.draft = text;
   }
 
-  private get filesKey(): string {
-    return `draft.${this.session.id}`;
-  }
-
   private async restoreFiles(): Promise<void> {
-    const kept = await this.session.files.get(this.filesKey);
+    const kept = await this.session.files.get(draftFiles(this.session.id));
     if (kept.length > 0) this.files = kept;
     this.loadFiles();
   }
@@ -217,7 +215,7 @@ export class ChatView extends LitElement {
   private setFiles(files: readonly File[], problems: readonly string[] = []): void {
     this.files = files;
     this.fileProblems = problems;
-    this.session.files.set(this.filesKey, files);
+    this.session.files.set(draftFiles(this.session.id), files);
     this.loadFiles();
   }
 
