@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ocmt_management.admin import agent_endpoints as admin_agents
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.agents import endpoints as agents_api
+from ocmt_management.agents import identity_endpoints as agent_identity
 from ocmt_management.agents import panel_endpoints as agent_panel
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
@@ -61,6 +62,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     me.router,
     account.router,
     agents_api.router,
+    agent_identity.router,
     agent_panel.router,
     model_choice.router,
     model_gateway.router,

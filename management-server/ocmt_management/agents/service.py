@@ -26,6 +26,7 @@ from ocmt_management.agents.conversation_keys import (
     key_of,
 )
 from ocmt_management.agents.gateway import FileInPieces, Gateway, GatewayError
+from ocmt_management.agents.identity import IdentityView, identity_of
 from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
@@ -48,8 +49,10 @@ __all__ = [
     "FileInPieces",
     "Gateway",
     "GatewayError",
+    "IdentityView",
     "NoSuchAgent",
     "conversation_of",
+    "identity_of",
     "key_of",
 ]
 

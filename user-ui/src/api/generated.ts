@@ -135,6 +135,10 @@ export interface Routes {
   "POST /api/agent/wake": {
     answer: AgentView;
   };
+  "PUT /api/agent/identity": {
+    answer: IdentityView;
+    body: IdentityRequest;
+  };
   "GET /api/agent/panel": {
     answer: AgentPanelView;
   };
@@ -548,6 +552,7 @@ export interface SessionView {
 export interface Me {
   user: UserView;
   model: ModelView;
+  agent: IdentityView;
   version: string;
   mail: boolean;
 }
@@ -555,6 +560,10 @@ export interface ModelView {
   provider: string;
   model: string;
   demo: boolean;
+}
+export interface IdentityView {
+  name: string;
+  face: string;
 }
 export interface AccountDeletion {
   email: string;
@@ -564,6 +573,10 @@ export interface AgentView {
   detail: string | null;
   since: string | null;
   warning?: string | null;
+}
+export interface IdentityRequest {
+  name: string;
+  face: string;
 }
 /**
  * `GET /api/agent/panel`: the agent's state with its reasons. Reading it wakes nothing.

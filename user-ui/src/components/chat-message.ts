@@ -7,6 +7,7 @@ import { sizeText, type MessageFile } from "../chat/attachments";
 import { usesTool, type AgentMessage, type Message, type UserMessage } from "../chat/state";
 import { MarkdownView, parseIntervalMs } from "../markdown/view";
 import { base, controls } from "../styles/controls";
+import { DEFAULT_NAME } from "./agent-face";
 import { copyText } from "./clipboard";
 import { markdownStyles } from "./markdown-styles";
 import { messageStyles } from "./message-styles";
@@ -25,6 +26,8 @@ export class ChatMessage extends LitElement {
   @property({ attribute: false }) message!: Message;
   /** The newest answer is never folded. */
   @property({ type: Boolean }) newest = false;
+  /** The agent's name. */
+  @property() agent = DEFAULT_NAME;
   /** Text shown while the answer is still empty. */
   @property() waiting = "";
 
@@ -124,7 +127,7 @@ export class ChatMessage extends LitElement {
     return html`
       <article
         class="answer"
-        aria-label="Your agent"
+        aria-label=${this.agent}
         aria-busy=${message.phase === "streaming"}
         @pointerenter=${this.refreshTime}
         @focusin=${this.unfold}

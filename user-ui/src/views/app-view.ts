@@ -136,6 +136,7 @@ export class AppView extends LitElement {
       .path=${this.path ?? ""}
       .views=${viewsOf(this.me)}
       .waiting=${this.waiting}
+      .agent=${this.me.agent}
       @new-conversation=${this.onNew}
     ></chat-sidebar>`;
     return this.wide
@@ -306,7 +307,8 @@ export class AppView extends LitElement {
     if (this.path === "/sign-in") return "Sign in · OCMT";
     if (this.path === null) return "Not found · OCMT";
     if (conversationAt(this.path) === null) return `${viewAt(this.path)?.title ?? ""} · OCMT`;
-    return this.conversation === MAIN ? "OCMT" : `${this.heading} · OCMT`;
+    const name = this.me?.agent.name ? this.me.agent.name : "OCMT";
+    return this.conversation === MAIN ? name : `${this.heading} · ${name}`;
   }
 
   /** Another tab or this one deleted the conversation. */
@@ -351,7 +353,10 @@ export class AppView extends LitElement {
 
   private readonly onMeChanged = () => {
     this.api.me().then(
-      (me) => (this.me = me),
+      (me) => {
+        this.me = me;
+        document.title = this.titleOfPage();
+      },
       () => undefined, // The change itself succeeded; the next load shows it.
     );
   };

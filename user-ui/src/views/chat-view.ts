@@ -11,6 +11,7 @@ import { draftFiles } from "../chat/file-storage";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, isWaiting, type ChatState } from "../chat/state";
+import { agentName } from "../components/agent-face";
 import "../components/empty-chat";
 import "../components/message-composer";
 import type { MessageComposer } from "../components/message-composer";
@@ -70,7 +71,7 @@ export class ChatView extends LitElement {
   override render() {
     const { older, messages, notice, approvals, olderFrom, olderAsked } = this.chat;
     return html`
-      <h1 class="unseen">Chat with your agent</h1>
+      <h1 class="unseen">Chat with ${this.me.agent.name || "your agent"}</h1>
       <model-picker .api=${this.api} .me=${this.me}></model-picker>
       <div class="conversation">
         <trouble-banner .session=${this.session} .chat=${this.chat} .api=${this.api}>
@@ -81,6 +82,7 @@ export class ChatView extends LitElement {
           ?loading=${olderAsked}
           @older=${() => this.session.askOlder()}
           waiting=${this.waiting()}
+          agent=${agentName(this.me)}
           ?under=${moodOf(this.chat) === "trouble"}
           @again=${(event: CustomEvent<string>) => this.session.again(event.detail)}
           @retry=${(event: CustomEvent<string>) => this.session.tryAgain(event.detail)}
@@ -156,6 +158,8 @@ export class ChatView extends LitElement {
     if (history === "loaded") {
       return html`<empty-chat
         ?demo=${this.me.model.demo}
+        name=${this.me.agent.name}
+        .face=${this.me.agent.face}
         @begin=${(event: CustomEvent<string>) => {
           this.setDraft(event.detail);
           this.composer.focus();
@@ -264,7 +268,7 @@ export class ChatView extends LitElement {
     if (running && !wasRunning) this.spoken = "Your agent is answering.";
     if (!running && wasRunning) {
       const answer = this.chat.messages.findLast((message) => message.role === "assistant");
-      this.spoken = `Your agent: ${answer?.text.slice(0, SPOKEN_LENGTH) ?? ""}`;
+      this.spoken = `${agentName(this.me)}: ${answer?.text.slice(0, SPOKEN_LENGTH) ?? ""}`;
     }
   };
 }
