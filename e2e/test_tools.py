@@ -82,6 +82,7 @@ def test_the_agent_uses_tools_and_waits_for_decisions(stack: Stack, browser: Bro
         chat.page.reload()
         expect(cards(chat, "Used echo of notes").last).to_be_visible()
         attaches_files(person, browser)
+        names_the_agent(person)
         assert chat.complaints == []
 
 
@@ -139,6 +140,22 @@ def attaches_files(person: Person, browser: Browser) -> None:
         assert overflow(phone.page) == 0
         assert barriers(phone.page) == []
         assert phone.complaints == []
+
+
+def names_the_agent(person: Person) -> None:
+    page = person.chat.page
+    page.goto(f"{person.stack.url}/agent")
+    form = page.locator("agent-identity")
+    form.get_by_label("Name", exact=True).fill("Fuchs")
+    form.get_by_label("Emoji").fill("🦊")
+    form.get_by_role("button", name="Save").click()
+    expect(form.get_by_text("Saved.")).to_be_visible()
+    assert barriers(page) == []
+    page.goto(person.stack.url)
+    expect(page).to_have_title("Fuchs")
+    expect(page.get_by_role("link", name="Fuchs")).to_be_visible()
+    expect(page.get_by_role("article", name="Fuchs").last).to_be_visible()
+    assert "- **Name:** Fuchs\n" in (person.state_folder / "workspace" / "IDENTITY.md").read_text()
 
 
 @pytest.mark.nightly

@@ -187,6 +187,28 @@ describe("a message with files", () => {
     expect(sent("attach")).toHaveLength(2);
   });
 
+  it("is sent again with its files when its run failed, and asked anew with them", async () => {
+    session.write("look", [file("a.txt")]);
+    await until(() => sent("send").length === 1);
+    const { id } = sent("send")[0] as { id: string };
+    world.wire.say({ type: "accepted", id, runId: id });
+    world.wire.say({ type: "error", id, code: "run-failed", detail: "no", retry: true });
+    session.again(id);
+    await until(() => sent("send").length === 2);
+    expect(sent("attach")).toHaveLength(2);
+    expect(sent("send")[1]).toMatchObject({ files: [{ name: "a.txt", type: "text/plain" }] });
+
+    const fork = "d-0b9f5e2c-1026-4551-ac50-57f7698bfa78";
+    const again = (sent("send")[1] as { id: string }).id;
+    world.wire.say({ type: "accepted", id: again, runId: again });
+    const answer = { id: "a1", role: "assistant", text: "Nice.", at: "" } as const;
+    world.wire.say({ type: "final", runId: again, message: answer });
+    session.tryAgain(`run:${again}`);
+    world.wire.say({ type: "forked", message: again, fork, text: "look" });
+    await until(() => sent("send").length === 3);
+    expect(sent("send")[2]).toMatchObject({ conversation: fork, files: [{ name: "a.txt" }] });
+  });
+
   function failure(of: ChatSession) {
     const message = of.state.messages[0];
     return message?.role === "user" ? message.failure : null;

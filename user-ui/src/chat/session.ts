@@ -47,6 +47,8 @@ export class ChatSession extends EventTarget {
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
   private shown = false;
+  /** Files that this page has sent, by the key of their message: no history has them yet. */
+  private readonly sent = new Map<string, readonly File[]>();
   /** Questions to ask again in the fork that was requested. */
   private readonly retried = new Set<string>();
   /** The message whose files are being sent. */
@@ -105,8 +107,10 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
-  /** The files of a message that the agent has, loaded from it. Throws if one is gone. */
-  async filesOf(message: UserMessage): Promise<File[]> {
+  /** The files of a message that the agent has. Throws if one is gone. */
+  private async filesOf(message: UserMessage): Promise<readonly File[]> {
+    const known = this.sent.get(message.key);
+    if (known !== undefined) return known;
     return Promise.all(
       message.files.map(async ({ name, url }) => {
         const answer = url === null ? null : await fetch(url);
@@ -259,6 +263,7 @@ export class ChatSession extends EventTarget {
     }
     if (this.uploading !== mine) return;
     this.uploading = null;
+    this.sent.set(message.key, files);
     const now = unsent(this.current).find((one) => one.id === id);
     if (now?.delivery === "sending") this.send({ type: "send", id, text, files: sentFiles(files) });
     this.proceed();
