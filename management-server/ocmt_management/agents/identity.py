@@ -91,7 +91,7 @@ def with_identity(text: str, name: str, emoji: str) -> str:
             rf"^-\s*\**{label}:\**.*(?:\n[ \t]+\S.*)?$", re.MULTILINE | re.IGNORECASE
         )
         if field.search(text):
-            text = field.sub(lambda _, line=line: line, text, count=1)
+            text = field.sub(line.replace("\\", r"\\"), text, count=1)
         else:
             text = f"{text.rstrip()}\n\n{line}\n".lstrip()
     return text
