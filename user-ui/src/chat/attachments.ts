@@ -47,11 +47,13 @@ export function nameOf(file: File): string {
   return file.name.trim().slice(0, MAX_NAME) || "file";
 }
 
-export function described(files: readonly File[], urls: readonly (string | null)[]): MessageFile[] {
-  return files.map((file, index) => {
+/** The files as a message shows them; pictures from this page, until the history has addresses. */
+export function described(files: readonly File[]): MessageFile[] {
+  return files.map((file) => {
     const type = typeOf(file);
-    const url = urls[index] ?? null;
-    return { kind: kindOf(type), name: nameOf(file), url, type, size: file.size };
+    const kind = kindOf(type);
+    const url = kind === "image" ? URL.createObjectURL(file) : null;
+    return { kind, name: nameOf(file), url, type, size: file.size };
   });
 }
 

@@ -88,12 +88,11 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
-  /** `urls` are addresses of `files` on this page, as far as they can be shown. */
-  write(text: string, files: readonly File[] = [], urls: readonly (string | null)[] = []): void {
+  write(text: string, files: readonly File[] = []): void {
     const id = newId();
     this.files.set(id, files);
     const now = this.world.now();
-    this.happen({ type: "written", id, text, files: described(files, urls), now });
+    this.happen({ type: "written", id, text, files: described(files), now });
     this.proceed();
   }
 

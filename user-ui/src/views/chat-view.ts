@@ -7,7 +7,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { again } from "../api/again";
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
-import { choose, filesIn, kindOf, typeOf } from "../chat/attachments";
+import { choose, filesIn } from "../chat/attachments";
 import { draftFiles } from "../chat/file-storage";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
@@ -238,10 +238,7 @@ export class ChatView extends LitElement {
     }
     const { files } = this;
     this.setFiles([]);
-    const urls = files.map((file) =>
-      kindOf(typeOf(file)) === "image" ? URL.createObjectURL(file) : null,
-    );
-    this.session.write(text, files, urls);
+    this.session.write(text, files);
     this.list.toEnd();
   }
 
