@@ -153,7 +153,7 @@ class SpareKeeper:
         )
 
     async def _make(self) -> None:
-        """Make an agent; remove it if another agent's wake needs the host before it is ready."""
+        """Make an agent; remove it if that fails or another agent's wake needs the host first."""
         spare = self._making = Agent.beforehand(new_home(), now=self._clock.now())
         self._registry.reserve(spare)
         boot = asyncio.create_task(self._boot(spare))
