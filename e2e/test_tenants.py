@@ -57,6 +57,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/account/deletion": {"email": "first-tenant@example.org"},
     "/api/admin/invitations/bulk": {"emails": ["fourth@example.org"]},
     "/api/admin/agents/{user_id}/order": {"order": "stop"},
+    "/api/agent/identity": {"name": "", "face": ""},
     "/api/agent/times": {"idleMinutes": None, "officeHours": None, "heartbeatMinutes": None},
     "/api/agent/jobs/{job_id}": {"enabled": False},
 }

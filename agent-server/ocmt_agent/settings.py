@@ -103,10 +103,11 @@ class AgentSettings(Settings):
         26_214_400, ge=1024, le=2**40, description="largest request body accepted, in bytes"
     )
     max_frame_bytes: int = Field(
-        4_194_304,
+        26_214_400,
         ge=1024,
         le=2**31,
-        description="largest WebSocket message accepted from a client, in bytes",
+        description="largest WebSocket message accepted from a client, in bytes; less refuses "
+        "files that people attach to messages",
     )
     stop_agents_on_exit: bool = Field(
         False,

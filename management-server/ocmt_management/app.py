@@ -1,5 +1,6 @@
 """The composition root: creates the services and installs the middleware and the routes."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ocmt_management.admin import agent_endpoints as admin_agents
 from ocmt_management.admin import endpoints as admin
 from ocmt_management.agents import endpoints as agents_api
+from ocmt_management.agents import identity_endpoints as agent_identity
 from ocmt_management.agents import panel_endpoints as agent_panel
 from ocmt_management.agents.client import AgentServer
 from ocmt_management.agents.reconciler import Reconciler
@@ -27,6 +29,7 @@ from ocmt_management.auth.sign_in import warn_without_admin
 from ocmt_management.chat import endpoints as chat
 from ocmt_management.chat.answer_follower import AnswerFollower
 from ocmt_management.chat.open_chats import OpenChats
+from ocmt_management.chat.uploads import UploadSpace
 from ocmt_management.clock import Clock, utc_now
 from ocmt_management.db import Database
 from ocmt_management.health import endpoints as health
@@ -62,6 +65,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     me.router,
     account.router,
     agents_api.router,
+    agent_identity.router,
     agent_panel.router,
     model_choice.router,
     model_gateway.router,
@@ -195,6 +199,7 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
             app.state.notifications = notifications
             app.state.answer_follower = follower
             app.state.open_chats = OpenChats()
+            app.state.upload_space = UploadSpace(time.monotonic)
             yield
 
     app = FastAPI(

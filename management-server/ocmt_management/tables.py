@@ -1,5 +1,6 @@
 """Imports every domain's tables, for migrations and foreign keys. A new domain adds its models."""
 
+from ocmt_management.agents import identity as agent_identities
 from ocmt_management.agents import models as agents
 from ocmt_management.audit import models as audit
 from ocmt_management.auth import models as auth
@@ -12,6 +13,6 @@ from ocmt_management.tools import models as tools
 from ocmt_management.vault import models as vault
 
 __all__ = [
-    "Base", "agents", "audit", "auth", "integrations", "llm", "notifications", "tool_approvals",
-    "tools", "vault",
+    "Base", "agent_identities", "agents", "audit", "auth", "integrations", "llm", "notifications",
+    "tool_approvals", "tools", "vault",
 ]  # fmt: skip

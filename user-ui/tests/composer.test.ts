@@ -116,6 +116,7 @@ describe("a message", () => {
       attempts: 1,
       runId: null,
       failure: null,
+      files: [],
       queued: false,
     };
     document.body.append(element);

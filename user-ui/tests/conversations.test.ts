@@ -4,6 +4,7 @@ import type { WireConversation } from "../src/api/generated";
 import { ChatClient } from "../src/chat/client";
 import { matching, titleOf } from "../src/chat/conversations";
 import { DraftStorage } from "../src/chat/draft-storage";
+import { FileStorage } from "../src/chat/file-storage";
 import { newId } from "../src/chat/ids";
 import { MAIN } from "../src/chat/protocol";
 import { isRunning } from "../src/chat/state";
@@ -19,7 +20,12 @@ let storage: MemoryStorage;
 let client: ChatClient;
 
 function begin(): void {
-  client = new ChatClient("ws://server/api/chat", world, new DraftStorage("u1", storage));
+  client = new ChatClient(
+    "ws://server/api/chat",
+    world,
+    new DraftStorage("u1", storage),
+    new FileStorage("u1", undefined),
+  );
   client.start();
 }
 
@@ -105,7 +111,7 @@ describe("several conversations", () => {
     expect(sent("history")).toMatchObject([{ conversation: TRIP }]);
   });
 
-  it("are forked to write a message anew: its text becomes the draft", () => {
+  it("are forked to write a message anew: its text becomes the draft", async () => {
     open();
     const forks: unknown[] = [];
     client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
@@ -113,6 +119,7 @@ describe("several conversations", () => {
     expect(sent("fork")).toEqual([{ type: "fork", message: "m1", conversation: TRIP }]);
     const fork = `d-${TAXES}`;
     world.wire.say({ type: "forked", conversation: TRIP, message: "m1", fork, text: "to Rome" });
+    await new Promise((resolve) => setTimeout(resolve));
     expect(forks).toEqual([fork]);
     expect(client.session(fork).kept.draft).toBe("to Rome");
   });

@@ -34,6 +34,7 @@ const CHOICE: ModelAnswer = {
 const ME: Me = {
   user: { id: "ada", email: "ada@a.io", role: "member" },
   model: { provider: "demo", model: "demo", demo: true },
+  agent: { name: "", face: "" },
   version: "1",
   mail: false,
 };

@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { AgentState } from "../src/api/generated";
 import { ChatClient } from "../src/chat/client";
 import { DraftStorage } from "../src/chat/draft-storage";
+import { FileStorage } from "../src/chat/file-storage";
 import { MAIN } from "../src/chat/protocol";
 import type { ChatSession } from "../src/chat/session";
 import { isRunning } from "../src/chat/state";
@@ -16,7 +17,12 @@ let client: ChatClient;
 let session: ChatSession;
 
 function begin(): void {
-  client = new ChatClient("ws://server/api/chat", world, new DraftStorage("u1", storage));
+  client = new ChatClient(
+    "ws://server/api/chat",
+    world,
+    new DraftStorage("u1", storage),
+    new FileStorage("u1", undefined),
+  );
   session = client.session(MAIN);
   session.show(true);
   client.start();
@@ -168,7 +174,12 @@ describe("sending", () => {
   it("sends what two tabs left unsent, each its own", () => {
     session.write("from one tab");
     const kept = new DraftStorage("u1", storage);
-    const other = new ChatClient("ws://server/api/chat", new FakeWorld(), kept).session(MAIN);
+    const other = new ChatClient(
+      "ws://server/api/chat",
+      new FakeWorld(),
+      kept,
+      new FileStorage("u1", undefined),
+    ).session(MAIN);
     other.write("from another");
     session.write("and one more");
     client.end();

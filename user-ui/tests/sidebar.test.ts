@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { WireConversation } from "../src/api/generated";
 import { ChatClient } from "../src/chat/client";
 import { DraftStorage } from "../src/chat/draft-storage";
+import { FileStorage } from "../src/chat/file-storage";
 import type { ChatSidebar } from "../src/components/chat-sidebar";
 import "../src/components/chat-sidebar";
 import { MemoryStorage } from "./storage";
@@ -32,6 +33,7 @@ beforeEach(() => {
     "ws://server/api/chat",
     world,
     new DraftStorage("u1", new MemoryStorage()),
+    new FileStorage("u1", undefined),
   );
   client.start();
   world.wire.open();

@@ -10,6 +10,7 @@ export class FakeWire implements Wire {
   onclose: Wire["onclose"] = null;
   readonly sent: ClientFrame[] = [];
   closed = false;
+  bufferedAmount = 0;
 
   send(data: string): void {
     this.sent.push(JSON.parse(data) as ClientFrame);

@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from ocmt_agent.api.endpoints import PartsDep
 from ocmt_agent.decisions.disk_limit import Fullness
 from ocmt_agent.files.paths import names_of
-from ocmt_agent.files.workspace import MOST_UPLOAD_BYTES, Workspace
+from ocmt_agent.files.workspace import ATTACHMENTS, MOST_UPLOAD_BYTES, Workspace
 from ocmt_agent.records.agent import Agent
 
 router = APIRouter()
@@ -49,6 +49,18 @@ async def write_file(user_id: str, parts: PartsDep, path: str, request: Request)
         if len(content) > MOST_UPLOAD_BYTES:
             raise body_too_large(MOST_UPLOAD_BYTES)
     await asyncio.to_thread(workspace.write, names, bytes(content))
+
+
+@router.get("/api/containers/{user_id}/attachments")
+async def read_attachment(user_id: str, parts: PartsDep, name: str) -> StreamingResponse:
+    """A file that the user attached to a message, by the name that OpenClaw gave it."""
+    home = parts.runtime.home(parts.registry.get(user_id).user_id)
+    names = _file_names(name)
+    if len(names) > 1:
+        raise Problem(422, "path-invalid", "Attachments are in one folder.")
+    attachments = Workspace(home, below=ATTACHMENTS)
+    file, size = await asyncio.to_thread(attachments.open, names)
+    return StreamingResponse(_pieces(file, size), media_type="application/octet-stream")
 
 
 def _workspace(parts: PartsDep, user_id: str) -> Workspace:

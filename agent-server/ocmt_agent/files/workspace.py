@@ -21,6 +21,9 @@ from ocmt_common.problems import Problem
 
 from ocmt_agent.files.paths import is_plain, shown
 
+WORKSPACE = ("state", "workspace")
+ATTACHMENTS = ("state", "media", "inbound")
+"""Where OpenClaw keeps the files that its user attached to messages (2026.9.6)."""
 MOST_UPLOAD_BYTES = 16 * 1024 * 1024
 _MOST_DOWNLOAD_BYTES = 1024 * 1024 * 1024
 _MOST_ENTRIES = 2000
@@ -35,9 +38,10 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 class Workspace:
     """The methods block, so call them in a thread. They raise `Problem`."""
 
-    def __init__(self, home: Path) -> None:
-        """`home` is the agent's folder, which the agent cannot replace."""
+    def __init__(self, home: Path, *, below: Sequence[str] = WORKSPACE) -> None:
+        """`home` is the agent's folder, which the agent cannot replace; `below` is within it."""
         self._home = home
+        self._below = tuple(below)
 
     def listing(self, names: Sequence[str]) -> FileListing:
         """At most `_MOST_ENTRIES` entries of a folder, folders first.
@@ -103,7 +107,7 @@ class Workspace:
         with _problems():
             descriptor = os.open(self._home, _FOLDER)
             try:
-                for name in ("state", "workspace", *names):
+                for name in (*self._below, *names):
                     below = os.open(name, _FOLDER, dir_fd=descriptor)
                     os.close(descriptor)
                     descriptor = below

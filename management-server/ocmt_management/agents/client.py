@@ -315,6 +315,12 @@ class AgentServer:
             yield await self._checked(response)
 
     @asynccontextmanager
+    async def attachment(self, user_id: str, name: str) -> AsyncIterator[httpx2.Response]:
+        """A file that the user attached to a message, to be streamed. Raises `Problem`."""
+        async with self._stream(user_id, "attachments", {"name": name}) as response:
+            yield await self._checked(response)
+
+    @asynccontextmanager
     async def workspace_file(self, user_id: str, path: str) -> AsyncIterator[httpx2.Response]:
         """A file of the agent's workspace, to be streamed. Raises `Problem`."""
         async with self._stream(user_id, "files/content", {"path": path}) as response:

@@ -5,7 +5,9 @@ agent for every request, so a response may take as long as a wake.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -39,6 +41,15 @@ class GatewayError(Exception):
         retry_ms = error.get("retryAfterMs")
         wait_ms = retry_ms if isinstance(retry_ms, int | float) else 0
         self.retry_after_s = min(max(wait_ms, _RETRY_S * 1000), _RETRIES_FOR_S * 1000) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FileInPieces:
+    """A file to send with a message; its base64 in pieces, which hold no other characters."""
+
+    name: str
+    type: str
+    pieces: Sequence[str]
 
 
 def connection_lost() -> Problem:
@@ -85,7 +96,9 @@ class Gateway:
                 if not future.done():
                     future.set_result(None)
 
-    async def request(self, method: str, **params: Any) -> dict[str, Any]:
+    async def request(
+        self, method: str, *, files: Sequence[FileInPieces] = (), **params: Any
+    ) -> dict[str, Any]:
         """Send a request; retry for up to 10 s while the gateway answers with a retryable error.
 
         All requests sent here are idempotent. Raises `GatewayError` and `Problem`.
@@ -94,7 +107,7 @@ class Gateway:
         until = loop.time() + _RETRIES_FOR_S
         while True:
             try:
-                return await self._request(method, params)
+                return await self._request(method, params, files)
             except GatewayError as error:
                 if not error.retryable or loop.time() >= until:
                     raise
@@ -103,14 +116,17 @@ class Gateway:
     async def close(self) -> None:
         await self._socket.close()
 
-    async def _request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    async def _request(
+        self, method: str, params: dict[str, Any], files: Sequence[FileInPieces]
+    ) -> dict[str, Any]:
         if self.lost:
             raise connection_lost()
         self._requests += 1
         request_id = str(self._requests)
         answer = self._pending[request_id] = asyncio.get_running_loop().create_future()
         try:
-            await self._socket.send(gateway_frames.request(request_id, method, params))
+            frame_text = gateway_frames.request(request_id, method, params)
+            await self._socket.send(_with_files(frame_text, files) if files else frame_text)
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 frame = await answer
         except TimeoutError:
@@ -157,6 +173,18 @@ async def _shake_hands(socket: ClientConnection) -> None:
     raise Problem(
         503, code, str(said or "The agent cannot be reached now. Try again."), retry_after_s=5
     )
+
+
+def _with_files(request: str, files: Sequence[FileInPieces]) -> Iterator[str]:
+    """The fragments of a `chat.send` with attachments, without joining the files' pieces."""
+    yield request[:-2] + ',"attachments":['
+    for number, file in enumerate(files):
+        yield "," if number else ""
+        described = json.dumps({"fileName": file.name, "mimeType": file.type, "content": ""})
+        yield described[:-2]
+        yield from file.pieces
+        yield '"}'
+    yield "]}}"
 
 
 def _read(frame: dict[str, Raw], name: str) -> Any:

@@ -93,7 +93,17 @@ class AgentPanel:
     async def files(self, path: str) -> FileListing:
         return await self._server.read(self._user_id, "/files", FileListing, params={"path": path})
 
-    async def write_file(self, path: str, content: AsyncIterator[bytes]) -> None:
+    async def read_file(self, path: str, *, limit: int) -> str:
+        """A text file of the workspace. Raises `Problem`, also above `limit` bytes."""
+        read = bytearray()
+        async with self._server.workspace_file(self._user_id, path) as answer:
+            async for piece in answer.aiter_bytes():
+                read += piece
+                if len(read) > limit:
+                    raise Problem(413, "file-too-large", "This file is too large to be changed.")
+        return read.decode(errors="replace")
+
+    async def write_file(self, path: str, content: AsyncIterator[bytes] | bytes) -> None:
         await self._server.send(
             "PUT",
             self._user_id,

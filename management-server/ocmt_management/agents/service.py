@@ -25,7 +25,8 @@ from ocmt_management.agents.conversation_keys import (
     conversation_of,
     key_of,
 )
-from ocmt_management.agents.gateway import Gateway, GatewayError
+from ocmt_management.agents.gateway import FileInPieces, Gateway, GatewayError
+from ocmt_management.agents.identity import IdentityView, identity_of
 from ocmt_management.agents.models import Agent, Stage
 from ocmt_management.agents.repository import AgentRepository
 from ocmt_management.agents.schemas import AgentRow, AgentState, AgentView
@@ -45,10 +46,13 @@ __all__ = [
     "AgentState",
     "AgentView",
     "Agents",
+    "FileInPieces",
     "Gateway",
     "GatewayError",
+    "IdentityView",
     "NoSuchAgent",
     "conversation_of",
+    "identity_of",
     "key_of",
 ]
 

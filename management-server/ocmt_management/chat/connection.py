@@ -17,8 +17,9 @@ from ocmt_management.chat import frames
 from ocmt_management.chat.answer_follower import AnswerFollower
 from ocmt_management.chat.conversations import Conversations
 from ocmt_management.chat.frame_queue import FrameQueue, TooSlow
-from ocmt_management.chat.frames import MAX_FRAME_BYTES, is_use
+from ocmt_management.chat.frames import MAX_FRAME_BYTES, AttachFrame, is_use
 from ocmt_management.chat.open_chats import MAX_PER_USER, OpenChats
+from ocmt_management.chat.uploads import Uploads, UploadSpace
 from ocmt_management.llm.service import Llm
 from ocmt_management.tools.service import Approvals
 
@@ -53,6 +54,7 @@ class ChatConnection:
         approvals: Approvals,
         open_chats: OpenChats,
         follower: AnswerFollower,
+        upload_space: UploadSpace,
     ) -> None:
         self._socket = socket
         self._session = session
@@ -63,6 +65,7 @@ class ChatConnection:
         self._open_chats = open_chats
         self._follower = follower
         self._queue = FrameQueue()
+        self._uploads = Uploads(upload_space, session.user.user_id)
 
     async def run(self) -> None:
         """Serve the chat until either side closes it."""
@@ -82,6 +85,7 @@ class ChatConnection:
                         self._user_id,
                         agents=self._agents,
                         llm=self._llm,
+                        uploads=self._uploads,
                         send=self._to_page,
                         group=group,
                     )
@@ -96,6 +100,8 @@ class ChatConnection:
             except* WebSocketDisconnect:
                 if conversations is not None:
                     self._follower.follow(self._user_id, conversations.in_progress())
+            finally:
+                self._uploads.close()
 
     def _to_page(self, frame: frames.Frame) -> None:
         self._queue.put(frame)
@@ -109,7 +115,7 @@ class ChatConnection:
     async def _read(self, conversations: Conversations, group: asyncio.TaskGroup) -> None:
         slots = asyncio.Semaphore(_MAX_CONCURRENT_FRAMES)
 
-        async def handle(frame: frames.FromPage) -> None:
+        async def handle(frame: frames.RequestFrame) -> None:
             try:
                 await conversations.handle(frame)
             finally:
@@ -130,11 +136,23 @@ class ChatConnection:
                 except ValueError as error:
                     self._reject(f"This frame is not valid: {error}.")
                     continue
+                if isinstance(frame, AttachFrame):
+                    self._attach(frame)  # in its place, since pieces are kept in their order
+                    continue
                 if is_use(frame):
                     await self._session.extend()
                 # Each frame has its own task, so that a stop works during a slow wake.
                 await slots.acquire()
                 group.create_task(handle(frame))
+
+    def _attach(self, frame: AttachFrame) -> None:
+        try:
+            self._uploads.add(frame)
+        except Problem as problem:
+            answer = frames.refused(
+                frame, problem.code, problem.detail, retry=problem.status >= 500
+            )
+            self._queue.put(answer)
 
     def _reject(self, detail: str) -> None:
         self._queue.put(frames.error(None, code="invalid-frame", detail=detail, retry=False))

@@ -18,6 +18,7 @@ from ocmt_management.agents.service import (
     MAIN,
     Agents,
     AgentState,
+    FileInPieces,
     GatewayError,
     conversation_of,
     key_of,
@@ -28,6 +29,7 @@ from ocmt_management.chat.frames import AboutOne, ForkFrame, HistoryFrame, SendF
 from ocmt_management.chat.gateway_link import GatewayLink
 from ocmt_management.chat.rows import row_id
 from ocmt_management.chat.transcript import Failed, Runs, gained_row
+from ocmt_management.chat.uploads import Uploads
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
@@ -69,6 +71,7 @@ class Conversation:
         link: GatewayLink,
         agents: Agents,
         llm: Llm,
+        uploads: Uploads,
         send: Callable[[AboutOne], None],
         group: asyncio.TaskGroup,
     ) -> None:
@@ -78,6 +81,7 @@ class Conversation:
         self._link = link
         self._agents = agents
         self._llm = llm
+        self._uploads = uploads
         self._send_frame = send
         self._group = group
         self._runs = Runs(conversation)
@@ -111,7 +115,7 @@ class Conversation:
         about = str(frame.id) if isinstance(frame, SendFrame) else None
         try:
             if isinstance(frame, SendFrame):
-                await self._send(str(frame.id), frame.text)
+                await self._send(frame)
             elif isinstance(frame, StopFrame):
                 await self._stop()
             elif isinstance(frame, ForkFrame):
@@ -147,19 +151,22 @@ class Conversation:
 
     # Requests of the page
 
-    async def _send(self, message_id: str, text: str) -> None:
+    async def _send(self, frame: SendFrame) -> None:
+        message_id, text = str(frame.id), frame.text
         if _NEW_CONVERSATION.match(text):
             raise Problem(409, "no-new-conversation", _OTHER_CONVERSATION)
-        title = None if self._exists else await self._open_for(text)
+        files = self._files_of(frame)
+        begins = text if text.strip() else frame.files[0].name
+        title = None if self._exists else await self._open_for(begins)
         self._runs.record_sent(message_id)
         message = {"sessionKey": self._key, "message": text, "idempotencyKey": message_id}
         try:
-            answer = await self._request("chat.send", **message)
+            answer = await self._link.send(self._key, message, files)
         except GatewayError as error:
             if _ARCHIVED not in str(error):
                 raise
-            await self._open_for(text)  # it was archived meanwhile
-            answer = await self._request("chat.send", **message)
+            await self._open_for(begins)  # it was archived meanwhile
+            answer = await self._link.send(self._key, message, files)
         run_id = str(answer.get("runId") or message_id)
         self._to_page(frames.accepted(message_id, run_id))
         if answer.get("status") in ("started", "in_flight"):
@@ -167,6 +174,15 @@ class Conversation:
         self._exists = True
         if title:
             self._group.create_task(self._name(title))
+
+    def _files_of(self, frame: SendFrame) -> list[FileInPieces]:
+        if not frame.files:
+            return []
+        pieces = self._uploads.take(str(frame.id), len(frame.files))
+        return [
+            FileInPieces(file.name, file.type, content)
+            for file, content in zip(frame.files, pieces, strict=True)
+        ]
 
     async def _open_for(self, text: str) -> str | None:
         """Restore an archived session. The name of one that its first message creates."""
@@ -239,8 +255,14 @@ class Conversation:
             now_ms=datetime.now(UTC).timestamp() * 1000,
         )
         self._to_page(frames.history(messages, history.older_than(payload)))
-        for run_id, text in history.run_states(payload).in_progress.items():
-            self._to_page_if(self._runs.update(self._runs.page_id(run_id), text))
+        states = history.run_states(payload)
+        for run_id, text in states.in_progress.items():
+            self._show_progress(self._runs.page_id(run_id), text, states)
+
+    def _show_progress(self, run_id: str, text: str, states: history.RunStates) -> None:
+        self._to_page_if(self._runs.update(run_id, text))
+        for frame in self._runs.resume_work(run_id, states.tools, states.thoughts):
+            self._to_page(frame)
 
     async def _send_older(self, before: int, limit: int) -> None:
         payload = await self._whole(await self._history(limit=limit, offset=before))
@@ -287,6 +309,8 @@ class Conversation:
         """Handle an event about this conversation."""
         if name == "session.message":
             self._runs.record_row(payload)
+            for frame in self._runs.on_row(payload):
+                self._to_page(frame)
             if self._runs.is_news(payload):
                 self._begin_refresh()
         elif name == "chat":
@@ -297,6 +321,8 @@ class Conversation:
                 self._to_page(result)
                 if result["type"] == "final":
                     self._last_run = str(payload.get("runId"))
+        elif name in ("session.tool", "agent"):
+            self._to_page_if(self._runs.on_result(name, payload))
         elif name == "sessions.changed" and self._last_run is not None and gained_row(payload):
             # Only once per answer, since each request counts as use of the agent.
             run_id, self._last_run = self._last_run, None
@@ -373,7 +399,7 @@ class Conversation:
         unknown: list[str] = []
         for run_id in list(self._runs.in_progress):
             if run_id in in_progress:
-                self._to_page_if(self._runs.update(run_id, in_progress.pop(run_id)))
+                self._show_progress(run_id, in_progress.pop(run_id), run_states)
             elif run_id in run_states.queued:
                 continue
             elif run_id in answers:
@@ -384,7 +410,7 @@ class Conversation:
             run_id = unknown.pop()
             resumed_id, text = in_progress.popitem()
             self._runs.resumed_by(run_id, resumed_id)
-            self._to_page_if(self._runs.update(run_id, text))
+            self._show_progress(run_id, text, run_states)
         return not unknown
 
     def _to_page_if(self, frame: AboutOne | None) -> None:

@@ -25,13 +25,14 @@ from ocmt_management.chat.frames import (
     DeleteFrame,
     ForkFrame,
     Frame,
-    FromPage,
     HistoryFrame,
+    RequestFrame,
     SearchFrame,
     SendFrame,
     StopFrame,
 )
 from ocmt_management.chat.gateway_link import GatewayLink
+from ocmt_management.chat.uploads import Uploads
 from ocmt_management.llm.service import Llm
 
 log = structlog.get_logger(__name__)
@@ -51,12 +52,14 @@ class Conversations:
         *,
         agents: Agents,
         llm: Llm,
+        uploads: Uploads,
         send: Callable[[Frame], None],
         group: asyncio.TaskGroup,
     ) -> None:
         self._user_id = user_id
         self._agents = agents
         self._llm = llm
+        self._uploads = uploads
         self._to_page = send
         self._group = group
         self._open: dict[str, Conversation] = {}
@@ -70,7 +73,7 @@ class Conversations:
             on_lost=self._catch_up,
         )
 
-    async def handle(self, frame: FromPage) -> None:
+    async def handle(self, frame: RequestFrame) -> None:
         """Handle a frame from the page; failures become error frames."""
         if isinstance(frame, HistoryFrame | SendFrame | StopFrame | ForkFrame):
             await self._conversation(frame.conversation).handle(frame)
@@ -101,7 +104,7 @@ class Conversations:
         for conversation_id, run_ids in in_progress.items():
             self._conversation(conversation_id).resume(run_ids)
 
-    def _refuse(self, frame: FromPage, **error: Any) -> None:
+    def _refuse(self, frame: RequestFrame, **error: Any) -> None:
         answer = frames.list_error(**error)
         if isinstance(frame, ChangeFrame | DeleteFrame) and frame.conversation != MAIN:
             answer["conversation"] = frame.conversation
@@ -135,6 +138,7 @@ class Conversations:
                 link=self._link,
                 agents=self._agents,
                 llm=self._llm,
+                uploads=self._uploads,
                 send=self._to_page,
                 group=self._group,
             )

@@ -1,11 +1,11 @@
-"""FastAPI dependencies: the counter of open chats."""
+"""FastAPI dependencies: the counter of open chats, and the memory for uploads."""
 
 from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from ocmt_management.chat import answer_follower, open_chats
+from ocmt_management.chat import answer_follower, open_chats, uploads
 
 
 async def _open_chats(connection: HTTPConnection) -> open_chats.OpenChats:
@@ -13,6 +13,12 @@ async def _open_chats(connection: HTTPConnection) -> open_chats.OpenChats:
     return chats
 
 
+async def _upload_space(connection: HTTPConnection) -> uploads.UploadSpace:
+    space: uploads.UploadSpace = connection.app.state.upload_space
+    return space
+
+
+UploadSpace = Annotated[uploads.UploadSpace, Depends(_upload_space)]
 OpenChats = Annotated[open_chats.OpenChats, Depends(_open_chats)]
 
 

@@ -1,16 +1,16 @@
-"""`/api/chat`: the page's WebSocket, and the files that the agent sends in the chat."""
+"""`/api/chat`: the page's WebSocket, and the files in the chat, in both directions."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Annotated
 
-from fastapi import APIRouter, Path, WebSocket
+from fastapi import APIRouter, Path, Query, WebSocket
 from starlette.responses import StreamingResponse
 
 from ocmt_management.agents.dependencies import Agents
 from ocmt_management.auth.dependencies import PresentUser, SocketSession
 from ocmt_management.chat.connection import ChatConnection
-from ocmt_management.chat.dependencies import AnswerFollower, OpenChats
+from ocmt_management.chat.dependencies import AnswerFollower, OpenChats, UploadSpace
 from ocmt_management.chat.rows import CONVERSATION, FILE_ID
 from ocmt_management.llm.dependencies import Llm
 from ocmt_management.tools.dependencies import Approvals
@@ -19,6 +19,11 @@ router = APIRouter()
 
 # Types served for display as pictures; everything else is offered as a download.
 _PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+)
 
 
 @router.websocket("/api/chat")
@@ -31,6 +36,7 @@ async def chat(
     approvals: Approvals,
     open_chats: OpenChats,
     follower: AnswerFollower,
+    upload_space: UploadSpace,
 ) -> None:
     chat = ChatConnection(
         socket,
@@ -40,6 +46,7 @@ async def chat(
         approvals=approvals,
         open_chats=open_chats,
         follower=follower,
+        upload_space=upload_space,
     )
     await chat.run()
 
@@ -58,11 +65,42 @@ async def file(
         )
         kept = stack.pop_all()
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _served(answer.aiter_bytes(), kept, kind)
+
+
+@router.get("/api/chat/attachments")
+async def attachment(
+    name: Annotated[str, Query(min_length=1, max_length=1000)], user: PresentUser, agents: Agents
+) -> StreamingResponse:
+    """Stream a file that the user attached to a message. Its type is read from its bytes."""
+    async with AsyncExitStack() as stack:
+        answer = await stack.enter_async_context(agents.server.attachment(user.user_id, name))
+        pieces = answer.aiter_bytes()
+        first = await anext(pieces, b"")
+        kept = stack.pop_all()
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return _served(whole(), kept, picture_type(first))
+
+
+def picture_type(beginning: bytes) -> str:
+    """The type of a picture that begins with these bytes; empty for everything else."""
+    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for signature, kind in _SIGNATURES if beginning.startswith(signature)), "")
+
+
+def _served(pieces: AsyncIterator[bytes], kept: AsyncExitStack, kind: str) -> StreamingResponse:
+    """Serve a file as a picture or to be saved. `kept` is closed at the end."""
     picture = kind in _PICTURES
 
     async def body() -> AsyncIterator[bytes]:
         async with kept:
-            async for piece in answer.aiter_bytes():
+            async for piece in pieces:
                 yield piece
 
     return StreamingResponse(
@@ -70,7 +108,7 @@ async def file(
         media_type=kind if picture else "application/octet-stream",
         headers={
             "Content-Disposition": "inline" if picture else "attachment",
-            # The gateway never changes a file that it has delivered.
+            # The gateway never changes a file that it has delivered or received.
             "Cache-Control": "private, max-age=86400, immutable",
         },
     )

@@ -46,6 +46,28 @@ _NOTICES = (
 )
 _SIGN = re.compile(r"^\s*⚠️?\s*")
 
+# Of files: OpenClaw's texts name each by its label and say what is wrong (2026.9.6).
+_FILES = (
+    (
+        r"image exceeds size limit",
+        "Pictures can have 6 MB each. Make it smaller, then send it again.",
+    ),
+    (
+        r"exceeds size limit",
+        "This file is too large for your agent. Make it smaller, or put it into its workspace "
+        "under Agent → Files.",
+    ),
+    (
+        r"empty payload",
+        "One of the files is empty. Remove it, then send your message again.",
+    ),
+    (
+        r"attachments? .*(?:not supported|does not accept)",
+        "Your agent does not take a file of this type here. Put it into its workspace under "
+        "Agent → Files, and say where it is.",
+    ),
+)
+
 STOPPED = "You stopped your agent before it read this message."
 # The error for a message that is stopped before the gateway has accepted it.
 _STOPPED = re.compile(r"admission ended or was cancelled", re.IGNORECASE)
@@ -55,6 +77,9 @@ def for_page(code: str, message: str) -> tuple[str, str]:
     """`(code, text)` that the page shows for an error of OpenClaw."""
     if _STOPPED.search(message):
         return "agent-stopped", STOPPED
+    for pattern, detail in _FILES:
+        if "attachment" in message and re.search(pattern, message, re.IGNORECASE):
+            return code, detail
     return ("disk-full", DISK_FULL) if _DISK_FULL.search(message) else (code, message)
 
 

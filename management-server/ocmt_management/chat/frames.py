@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from uuid import UUID
 
 from ocmt_common.agent_api import Command
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 from typing_extensions import TypedDict
 
 from ocmt_management.agents.service import CONVERSATION_ID, MAIN, AgentState, AgentView
@@ -13,6 +13,8 @@ from ocmt_management.tools.service import ApprovalView
 
 MAX_FRAME_BYTES = 256 * 1024
 MAX_TITLE = 120
+MAX_FILES = 10
+MAX_FILE_NAME = 200
 
 ConversationId = Annotated[str, StringConstraints(pattern=f"^(?:{CONVERSATION_ID})$")]
 
@@ -29,11 +31,39 @@ class HistoryFrame(_AboutConversation):
     """Messages before this place, the `older` of an earlier answer."""
 
 
+class AttachFrame(_AboutConversation):
+    """A piece of a file of the message `id`, which is sent after all pieces of its files."""
+
+    type: Literal["attach"]
+    id: UUID
+    file: int = Field(ge=0, lt=MAX_FILES)
+    """Which of the message's files."""
+    at: int = Field(ge=0)
+    """How many characters of the file's base64 were sent before; 0 begins it anew."""
+    data: Annotated[str, StringConstraints(min_length=1, pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+
+
+class Attachment(Command):
+    """A file whose pieces were sent. Its name and type come from the user's device."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FILE_NAME)]
+    type: Annotated[str, StringConstraints(max_length=127, pattern=r"^[\w.+-]+/[\w.+-]+$")]
+
+
 class SendFrame(_AboutConversation):
     type: Literal["send"]
     id: UUID
     """Chosen by the page. A frame with the same id is the same message and is sent once."""
-    text: Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+    text: str
+    files: list[Attachment] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_content(self) -> "SendFrame":
+        if not self.text.strip() and not self.files:
+            raise ValueError("send a text or a file")
+        if len(self.files) > MAX_FILES:
+            raise ValueError(f"send at most {MAX_FILES} files")
+        return self
 
 
 class StopFrame(_AboutConversation):
@@ -72,7 +102,7 @@ class SearchFrame(Command):
     ]
 
 
-FromPage = (
+RequestFrame = (
     HistoryFrame
     | SendFrame
     | StopFrame
@@ -82,6 +112,7 @@ FromPage = (
     | DeleteFrame
     | SearchFrame
 )
+FromPage = RequestFrame | AttachFrame
 _FROM_PAGE: TypeAdapter[FromPage] = TypeAdapter(Annotated[FromPage, Field(discriminator="type")])
 
 # Frames to the page are plain dictionaries, since one is made for each delta of each answer.
@@ -91,11 +122,28 @@ FileKind = Literal["image", "audio", "video", "document"]
 
 
 class WireFile(TypedDict):
-    """A file that the agent sent; `url` is `None` if it cannot be delivered."""
+    """A file in a message; `url` is `None` if it cannot be delivered."""
 
     kind: FileKind
     name: str
     url: str | None
+
+
+ToolState = Literal["running", "done", "failed", "stopped"]
+
+
+class WireTool(TypedDict):
+    """A call of a tool. Long texts are cut. `stopped`: the turn ended before the call did."""
+
+    id: str
+    """Within its message."""
+    name: str
+    """`server__tool` for a tool of a server that the user connected."""
+    state: ToolState
+    subject: NotRequired[str]
+    """What it is about, such as the command or the file; one line of its arguments."""
+    arguments: NotRequired[str]
+    result: NotRequired[str]
 
 
 class WireMessage(TypedDict):
@@ -108,6 +156,9 @@ class WireMessage(TypedDict):
     state: NotRequired[Literal["queued", "failed", "stopped"]]
     detail: NotRequired[str]
     files: NotRequired[list[WireFile]]
+    tools: NotRequired[list[WireTool]]
+    thoughts: NotRequired[str]
+    """What the model thought, if its provider tells; cut if it is long."""
 
 
 class StatusFrame(TypedDict):
@@ -208,6 +259,16 @@ class DeltaFrame(TypedDict):
     replace: NotRequired[bool]
 
 
+class WorkFrame(TypedDict):
+    """What the agent did in a run: a call that is new or has changed, or further thoughts."""
+
+    type: Literal["work"]
+    conversation: NotRequired[str]
+    runId: str
+    tool: NotRequired[WireTool]
+    thoughts: NotRequired[str]
+
+
 class FinalFrame(TypedDict):
     type: Literal["final"]
     conversation: NotRequired[str]
@@ -254,6 +315,7 @@ AboutOne = (
     | OlderAnswer
     | AcceptedFrame
     | DeltaFrame
+    | WorkFrame
     | FinalFrame
     | AbortedFrame
     | ForkedFrame
@@ -284,7 +346,7 @@ def is_use(frame: FromPage) -> bool:
     """Whether a person did something; the page sends the other frames by itself."""
     if isinstance(frame, ChangeFrame):
         return frame.title is not None or frame.pinned is not None
-    return not isinstance(frame, HistoryFrame | ConversationsFrame)
+    return not isinstance(frame, HistoryFrame | AttachFrame | ConversationsFrame)
 
 
 def status(view: AgentView) -> StatusFrame:
@@ -355,6 +417,14 @@ def delta(run_id: str, text: str, *, replace: bool = False) -> DeltaFrame:
     return frame
 
 
+def work(run_id: str, tool: WireTool) -> WorkFrame:
+    return {"type": "work", "runId": run_id, "tool": tool.copy()}
+
+
+def thoughts(run_id: str, text: str) -> WorkFrame:
+    return {"type": "work", "runId": run_id, "thoughts": text}
+
+
 def final(run_id: str, answer: WireMessage) -> FinalFrame:
     return {"type": "final", "runId": run_id, "message": answer}
 
@@ -374,6 +444,11 @@ def approval(view: ApprovalView) -> ApprovalFrame:
 def error(about: str | None, *, code: str, detail: str, retry: bool) -> ErrorFrame:
     """`about` is the id of the message that failed, which is also its run's id."""
     return {"type": "error", "id": about, "code": code, "detail": detail, "retry": retry}
+
+
+def refused(frame: AttachFrame, code: str, detail: str, *, retry: bool) -> ErrorFrame:
+    answer = error(str(frame.id), code=code, detail=detail, retry=retry)
+    return answer if frame.conversation == MAIN else answer | {"conversation": frame.conversation}
 
 
 def list_error(*, code: str, detail: str, retry: bool) -> ErrorFrame:

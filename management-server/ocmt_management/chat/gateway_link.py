@@ -4,10 +4,10 @@ It is opened on first need, since opening it wakes the agent, and reopened when 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ocmt_management.agents.service import Agents, Gateway, NoSuchAgent
+from ocmt_management.agents.service import Agents, FileInPieces, Gateway, NoSuchAgent
 
 _ROSTER = ""
 
@@ -40,6 +40,13 @@ class GatewayLink:
         """A request about the session `key`, subscribed to its messages first. Raises `Problem`."""
         gateway = await self._attached(key)
         return await gateway.request(method, **params)
+
+    async def send(
+        self, key: str, message: dict[str, Any], files: Sequence[FileInPieces]
+    ) -> dict[str, Any]:
+        """Send a message of the user's to the session `key`. Raises `Problem`."""
+        gateway = await self._attached(key)
+        return await gateway.request("chat.send", files=files, **message)
 
     async def roster(self, **params: Any) -> dict[str, Any] | None:
         """`sessions.list`, subscribed to its changes; `None` from a gateway without one."""

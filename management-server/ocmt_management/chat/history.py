@@ -14,7 +14,7 @@ from ocmt_common.gateway_frames import as_object
 
 from ocmt_management.chat import frames
 from ocmt_management.chat.error_messages import STOPPED, of_run
-from ocmt_management.chat.frames import Speaker, WireMessage
+from ocmt_management.chat.frames import Speaker, WireMessage, WireTool
 from ocmt_management.chat.rows import (
     failure_of,
     files_of,
@@ -25,6 +25,13 @@ from ocmt_management.chat.rows import (
     sent_with,
     text_of,
     was_stopped,
+)
+from ocmt_management.chat.tool_calls import (
+    MOST_CALLS,
+    ToolCalls,
+    joined_thoughts,
+    outcomes_of,
+    thoughts_of,
 )
 from ocmt_management.tools.service import OUTCOME_KEY_PREFIX
 
@@ -41,12 +48,13 @@ _UNREAD = {
 def messages(
     payload: dict[str, Any], *, last_error: str | None = None, now_ms: float = 0
 ) -> list[WireMessage]:
-    """The messages to show, oldest first, without thoughts and tool calls.
+    """The messages to show, oldest first, with the calls of tools that led to each answer.
 
-    The answer in progress is left out: `run_states` has its text. `last_error` is the reason why
+    The answer in progress is left out: `run_states` has it. `last_error` is the reason why
     the user's last model request failed, which OpenClaw's notice lacks.
     """
     flying = _flying(payload)[0]
+    calls = ToolCalls(outcomes_of(payload))
     shown: list[WireMessage] = []
     last_run: str | None = None
     failed: WireMessage | None = None
@@ -57,9 +65,10 @@ def messages(
         run_id = run_of(row)
         if run_id is not None and run_id == flying:
             continue
+        calls.ended_by(row)
         if row.get("role") == "user":
             of_outcome = (sent_with(row) or "").startswith(OUTCOME_KEY_PREFIX)
-        message, notice = _message(row, len(shown)), failure_of(row)
+        message, notice = _message(row, len(shown), calls), failure_of(row)
         if of_outcome and (notice is not None or row.get("role") == "user"):
             continue
         if notice is not None:
@@ -67,9 +76,7 @@ def messages(
             if notice == text_of(row) or row.get("role") == "custom":
                 continue
         elif message is not None:
-            if failed is not None and message["role"] == "assistant":
-                del failed["state"], failed["detail"]  # another attempt answered
-            failed = None
+            failed = _failed_after(message, failed)
         if message is None:
             continue
         if message["role"] == "assistant" and run_id is not None and run_id == last_run:
@@ -79,8 +86,10 @@ def messages(
         last_run = run_id if message["role"] == "assistant" else None
     if failed is not None and last_error is not None:
         failed["detail"] = last_error
-    if shown and shown[-1]["role"] == "user" and failed is None and _was_left(payload, now_ms):
-        shown[-1] |= {"state": "failed", "detail": _NO_ANSWER}
+    left = _unanswered(shown)
+    if left is not None and failed is None and _was_left(payload, now_ms):
+        left |= {"state": "failed", "detail": _NO_ANSWER}
+    _end_calls(shown)
     _insert_pending(shown, payload)
     return _without_repeated_failures(shown)
 
@@ -95,26 +104,36 @@ class RunStates:
     """Runs that wait for their turn."""
     answers: dict[str, tuple[str, Any]]
     """Ended run id → `(text, time)` of its answer."""
+    tools: list[WireTool]
+    """The calls of the run in progress."""
+    thoughts: str
+    """What its model thought."""
 
 
 def run_states(payload: dict[str, Any]) -> RunStates:
     answers: dict[str, tuple[str, Any]] = {}
+    flying, text_so_far = _flying(payload)
+    calls, tools, thoughts = ToolCalls(outcomes_of(payload)), list[WireTool](), ""
     unfinished: set[str] = set()
     for row in _rows(payload):
         run_id, text = run_of(row), text_of(row)
+        calls.ended_by(row)
+        begun = calls.begun_by(row)
         if row.get("role") != "assistant" or run_id is None:
             continue
+        if run_id == flying:
+            tools += begun
+            thoughts = joined_thoughts(thoughts, thoughts_of(row))
         # Text before a tool call is not the answer yet.
         (unfinished.add if row.get("stopReason") == "toolUse" else unfinished.discard)(run_id)
         if text:
             before = answers.get(run_id, ("", None))[0]
             joined = before + BETWEEN_PARTS + text if before else text
             answers[run_id] = (joined, row.get("timestamp"))
-    flying, text = _flying(payload)
     in_progress: dict[str, str] = {}
     if flying is not None:
         stored = answers.get(flying, ("", None))[0]
-        in_progress[flying] = text if len(text) >= len(stored) else stored
+        in_progress[flying] = text_so_far if len(text_so_far) >= len(stored) else stored
     return RunStates(
         in_progress,
         frozenset(_queued(payload)),
@@ -123,6 +142,8 @@ def run_states(payload: dict[str, Any]) -> RunStates:
             for run_id, found in answers.items()
             if run_id not in unfinished and run_id != flying
         },
+        tools[-MOST_CALLS:],
+        thoughts,
     )
 
 
@@ -136,7 +157,9 @@ def older_than(payload: dict[str, Any]) -> int | None:
 def without_present(payload: dict[str, Any]) -> dict[str, Any]:
     """Older messages without what is true only of the newest: waiting messages and runs."""
     return {
-        name: payload[name] for name in ("messages", "hasMore", "nextOffset") if name in payload
+        name: payload[name]
+        for name in ("messages", "activity", "hasMore", "nextOffset")
+        if name in payload
     }
 
 
@@ -199,12 +222,12 @@ def _pending(payload: dict[str, Any]) -> list[tuple[str, str | None, dict[str, A
     ]
 
 
-def _message(row: dict[str, Any], index: int) -> WireMessage | None:
-    text, files = text_of(row), files_of(row)
+def _message(row: dict[str, Any], index: int, calls: ToolCalls) -> WireMessage | None:
+    text, files, tools = text_of(row), files_of(row), calls.begun_by(row)
     role: Speaker = "user" if row.get("role") == "user" else "assistant"
     if row.get("role") == "custom" and was_stopped(row):
         text = ""
-    elif row.get("role") not in ("user", "assistant") or not (text or files):
+    elif row.get("role") not in ("user", "assistant") or not (text or files or tools):
         return None
     message = frames.message(
         sent_with(row) or row_id(row) or f"row-{index}",
@@ -214,6 +237,10 @@ def _message(row: dict[str, Any], index: int) -> WireMessage | None:
     )
     if files:
         message["files"] = files
+    if tools:
+        message["tools"] = tools[-MOST_CALLS:]
+    if thoughts := thoughts_of(row):
+        message["thoughts"] = thoughts
     if was_stopped(row):
         message["state"] = "stopped"
     return message
@@ -225,8 +252,45 @@ def _append(message: WireMessage, more: WireMessage) -> None:
     message["text"] = BETWEEN_PARTS.join(texts)
     if files := [*message.get("files", []), *more.get("files", [])]:
         message["files"] = files
+    if tools := [*message.get("tools", []), *more.get("tools", [])]:
+        message["tools"] = tools[-MOST_CALLS:]
+    if thoughts := joined_thoughts(message.get("thoughts", ""), more.get("thoughts", "")):
+        message["thoughts"] = thoughts
     if "state" in more:
         message["state"] = more["state"]
+
+
+def _failed_after(message: WireMessage, failed: WireMessage | None) -> WireMessage | None:
+    """The user's message whose turn failed, if it still has after a further `message`."""
+    if failed is None or message["role"] == "user":
+        return None
+    if not _says(message):
+        return failed
+    del failed["state"], failed["detail"]  # another attempt answered
+    return None
+
+
+def _says(message: WireMessage) -> bool:
+    """Whether a message of the agent is an answer, not only work towards one."""
+    return bool(message["text"] or message.get("files") or message.get("state"))
+
+
+def _unanswered(shown: list[WireMessage]) -> WireMessage | None:
+    """The user's last message, if the agent has said nothing since."""
+    for message in reversed(shown):
+        if message["role"] == "user":
+            return message
+        if _says(message):
+            return None
+    return None
+
+
+def _end_calls(shown: list[WireMessage]) -> None:
+    """Calls without a result in turns that have ended."""
+    for message in shown:
+        for call in message.get("tools", []):
+            if call["state"] == "running":
+                call["state"] = "stopped"
 
 
 def _fail(shown: list[WireMessage], notice: str) -> WireMessage | None:
@@ -244,7 +308,7 @@ def _insert_pending(shown: list[WireMessage], payload: dict[str, Any]) -> None:
     queued = _queued(payload)
     for state, run_id, item in _pending(payload):
         row = as_object(item.get("message")) | {"role": "user"}
-        message = _message(row | {"timestamp": item.get("acceptedAt")}, len(shown))
+        message = _message(row | {"timestamp": item.get("acceptedAt")}, len(shown), ToolCalls())
         if message is None or run_id in known or (run_id or "").startswith(OUTCOME_KEY_PREFIX):
             continue
         message["id"] = run_id or message["id"]

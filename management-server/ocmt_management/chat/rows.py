@@ -5,12 +5,13 @@ placeholder that has its id. A turn that failed ends in a message of the agent w
 "error", whose text is OpenClaw's notice, or what the agent said before the failure. A turn that
 ended before it began to answer leaves a "custom" message. A stopped answer has `openclawAbort`.
 Files that the agent sends are parts with the gateway's path to them; only the history has these
-parts, from a moment after the answer's end.
+parts, from a moment after the answer's end. Files that the user attached are in `__openclaw.media`,
+each with the name under which the gateway keeps it.
 """
 
 import re
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 from ocmt_common.gateway_frames import as_object
@@ -27,6 +28,7 @@ _KINDS: dict[object, FileKind] = {
     "video": "video",
     "document": "document",
 }
+_ATTACHED = "media://inbound/"
 _ENDED_EARLY = "run-failed-before-reply"
 _STOPPED_EARLY = re.compile(r"This turn ended before a reply: aborted\b")
 _NOTICE = re.compile(r"⚠️|The agent run failed before producing a reply\.")
@@ -43,6 +45,8 @@ def text_of(row: dict[str, Any]) -> str:
 
 def files_of(row: dict[str, Any]) -> list[WireFile]:
     """The files of a message, with the addresses at which this server serves them, if it does."""
+    if row.get("role") == "user":
+        return _attached(row)
     files: list[WireFile] = []
     for part in _parts(row):
         described = as_object(part.get("attachment")) or part
@@ -55,6 +59,19 @@ def files_of(row: dict[str, Any]) -> list[WireFile]:
         if path is not None:
             file["url"] = f"/api/chat/files/{path[1]}/{path[2]}"
         files.append(file)
+    return files
+
+
+def _attached(row: dict[str, Any]) -> list[WireFile]:
+    media = as_object(row.get("__openclaw")).get("media")
+    files: list[WireFile] = []
+    for fact in map(as_object, media if isinstance(media, list) else []):
+        kind = _KINDS.get(fact.get("kind"), "document")
+        address = str(fact.get("url") or fact.get("path") or "")
+        kept = unquote(address.removeprefix(_ATTACHED)) if address.startswith(_ATTACHED) else ""
+        name = str(fact.get("fileName") or kept or kind)[:200]
+        url = f"/api/chat/attachments?name={quote(kept, safe='')}" if kept else None
+        files.append({"kind": kind, "name": name, "url": url})
     return files
 
 

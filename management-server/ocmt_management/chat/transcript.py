@@ -16,8 +16,9 @@ from ocmt_common.gateway_frames import as_object
 
 from ocmt_management.agents.service import MAIN, conversation_of
 from ocmt_management.chat import frames
-from ocmt_management.chat.frames import AboutOne, WireFile
-from ocmt_management.chat.rows import files_of, sent_with, text_of
+from ocmt_management.chat.frames import AboutOne, WireFile, WireTool
+from ocmt_management.chat.rows import files_of, run_of, sent_with, text_of
+from ocmt_management.chat.tool_calls import ToolCalls, joined_thoughts, result_of, thoughts_of
 
 _REMEMBERED = 256
 
@@ -44,6 +45,11 @@ class Runs:
     """Messages sent by this browser that the agent has received and reads later."""
     _resumes: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """New run id → the interrupted run that a restarted gateway resumes under it."""
+    _calls: ToolCalls = field(default_factory=ToolCalls)
+    _runs_of_calls: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """Id of a call → the run in which it was last begun."""
+    _thoughts: dict[str, str] = field(default_factory=dict)
+    """Of the runs in progress."""
 
     def begin(self, run_id: str) -> None:
         if run_id not in self._ended:
@@ -52,6 +58,7 @@ class Runs:
     def ended(self, run_id: str) -> bool:
         """Record a run's end; `False` if it was recorded before."""
         self.in_progress.pop(run_id, None)
+        self._thoughts.pop(run_id, None)
         if run_id in self._ended:
             return False
         _remember(self._ended, run_id, run_id)
@@ -84,6 +91,45 @@ class Runs:
         run_id, row_id = meta.get("runId"), meta.get("id")
         if isinstance(run_id, str) and isinstance(row_id, str):
             _remember(self._row_ids, self.page_id(run_id), row_id)
+
+    def on_row(self, payload: dict[str, Any]) -> list[AboutOne]:
+        """The work that a new row of the transcript shows: calls of tools, and thoughts."""
+        if not self.is_about(payload):
+            return []
+        row = as_object(payload.get("message"))
+        run_id = self.page_id(run_of(row) or "")
+        if not run_id or run_id in self._ended:
+            return []
+        begun = self._calls.begun_by(row)
+        for call in begun:
+            _remember(self._runs_of_calls, call["id"], run_id)
+        shown: list[AboutOne] = [frames.work(run_id, call) for call in begun]
+        if thoughts := thoughts_of(row):
+            self._thoughts[run_id] = joined_thoughts(self._thoughts.get(run_id, ""), thoughts)
+            shown.append(frames.thoughts(run_id, self._thoughts[run_id]))
+        return shown
+
+    def on_result(self, name: str, payload: dict[str, Any]) -> AboutOne | None:
+        """The end of a call, if the event `name` reports one."""
+        row = result_of(name, payload) if self.is_about(payload) else None
+        ended = self._calls.ended_by(row) if row is not None else None
+        if ended is None:
+            return None
+        run_id = self._runs_of_calls.get(ended["id"], "")
+        return frames.work(run_id, ended) if run_id not in self._ended else None
+
+    def resume_work(self, run_id: str, tools: list[WireTool], thoughts: str) -> list[AboutOne]:
+        """The work of a run in progress, according to the history."""
+        if run_id in self._ended:
+            return []
+        self._calls.resume(tools)
+        for call in tools:
+            _remember(self._runs_of_calls, call["id"], run_id)
+        shown: list[AboutOne] = [frames.work(run_id, call) for call in tools]
+        if thoughts:
+            self._thoughts[run_id] = thoughts
+            shown.append(frames.thoughts(run_id, thoughts))
+        return shown
 
     def on_chat(self, payload: dict[str, Any]) -> AboutOne | Failed | None:
         """A `chat` event as a frame for the page; `Failed` for an error."""

@@ -5,6 +5,7 @@ from ocmt_common.agent_api import Wire
 from ocmt_common.version import release_version
 from starlette.requests import Request
 
+from ocmt_management.agents.service import IdentityView, identity_of
 from ocmt_management.auth.dependencies import PresentUser, user_of
 from ocmt_management.auth.service import UserView
 from ocmt_management.dependencies import Settings, Transaction
@@ -22,6 +23,7 @@ class ModelView(Wire):
 class Me(Wire):
     user: UserView
     model: ModelView
+    agent: IdentityView
     version: str
     mail: bool
     """Whether this server sends mail; without it the operator makes the sign-in links."""
@@ -47,6 +49,7 @@ async def me(user: PresentUser, db: Transaction, llm: Llm, settings: Settings) -
     return Me(
         user=UserView(id=user.user_id, email=user.email, role=user.role),
         model=ModelView(provider=model.provider.id, model=model.model, demo=model.demo),
+        agent=await identity_of(db, user.user_id),
         version=release_version("ocmt-management"),
         mail=bool(settings.smtp_host),
     )

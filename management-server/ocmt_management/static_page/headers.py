@@ -9,7 +9,8 @@ from ocmt_management.settings import ManagementSettings
 def content_security_policy(settings: ManagementSettings) -> str:
     """The page's policy: no inline scripts or styles, and nothing from other origins.
 
-    Pictures may be `data:` URLs, and the chat's socket is at BASE_URL. Scripts construct styles.
+    Pictures may be `data:` URLs or made on the page (`blob:`), and the chat's socket is at
+    BASE_URL. Scripts construct styles.
     """
     # In some browsers 'self' does not include the page's WebSocket.
     socket = settings.base_url.replace("http", "ws", 1)
@@ -19,7 +20,7 @@ def content_security_policy(settings: ManagementSettings) -> str:
             "script-src 'self'",
             "style-src 'self'",
             f"connect-src 'self' {socket}",
-            "img-src 'self' data:",
+            "img-src 'self' data: blob:",
             "font-src 'self'",
             "manifest-src 'self'",
             "object-src 'none'",

@@ -99,6 +99,7 @@ class FakeAgentServer:
                     "/api/containers/{user_id}/proxy/api/chat/media/outgoing/{key}/{file_id}/full",
                     self._file,
                 ),
+                Route("/api/containers/{user_id}/attachments", self._attachment),
                 WebSocketRoute("/api/containers/{user_id}/proxy/", self._proxy),
             ]
         )
@@ -176,6 +177,15 @@ class FakeAgentServer:
         if found is None or request.path_params["key"] != "agent:main:main":
             return Response("not found", 404)
         return Response(found[1], media_type=found[0])
+
+    async def _attachment(self, request: Request) -> Response:
+        if not self._known(request):
+            return _problem(401, "wrong-token", "Wrong token.")
+        gateway = self.gateways[request.path_params["user_id"]]
+        found = gateway.attached.get(request.query_params["name"])
+        if found is None:
+            return _problem(404, "no-such-file", "This file does not exist any more.")
+        return Response(found, media_type="application/octet-stream")
 
     async def _provision(self, request: Request) -> Response:
         if not self._known(request):

@@ -1,6 +1,7 @@
 """A user's gateway that a test controls, as the agent server's proxy passes it on."""
 
 import asyncio
+import base64
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ class FakeGateway:
         """Messages that wait or never had their turn, oldest first."""
         self.files: dict[str, tuple[str, bytes]] = {}
         """Id → type and bytes of the files that the agent sent in the main session."""
+        self.attached: dict[str, bytes] = {}
+        """Name → bytes of the files that the user attached to messages."""
         self.runs: dict[str, str] = {}
         self.stops: asyncio.Event | None = None
         """If set, stopped runs end when it is."""
@@ -77,6 +80,12 @@ class FakeGateway:
         """Store the run's text so far, as OpenClaw does before it calls a tool."""
         row = self._row_of(run_id, self.runs[run_id]) | {"stopReason": "toolUse"}
         await self.row(row, self._key(run_id))
+
+    async def report_tool(self, run_id: str, data: dict[str, Any]) -> None:
+        """Send `session.tool` about a call of the run to every socket."""
+        payload = {"sessionKey": self._key(run_id), "runId": run_id, "stream": "tool"}
+        for socket in list(self.sockets):
+            await self._event(socket, "session.tool", payload | {"data": data})
 
     async def finish(self, run_id: str, *, files: Sequence[dict[str, Any]] = ()) -> None:
         """End the run. Its files come into the history afterwards, and are in no event."""
@@ -302,7 +311,13 @@ class FakeGateway:
         self._session_of_run[run_id] = key
         if key not in self.sessions:
             await self.change(key, "participants")
-        message = {"role": "user", "content": params["message"], "timestamp": now_ms()}
+        message: dict[str, Any] = {
+            "role": "user",
+            "content": params["message"],
+            "timestamp": now_ms(),
+        }
+        if files := params.get("attachments"):
+            message["__openclaw"] = {"media": [self._keep(file) for file in files]}
         if self.queues and self.runs:
             item = {"id": f"input-{len(self.pending)}", "runId": run_id, "message": message}
             self.pending.append(item | {"acceptedAt": now_ms(), "state": "queued"})
@@ -311,6 +326,12 @@ class FakeGateway:
             self.runs[run_id] = ""
             await self.row(message | {"idempotencyKey": f"{run_id}:user"}, key)
         return "started"
+
+    def _keep(self, file: dict[str, Any]) -> dict[str, Any]:
+        name = f"{len(self.attached)}-{file['fileName']}"
+        self.attached[name] = base64.b64decode(file["content"], validate=True)
+        kind = "image" if file["mimeType"].startswith("image/") else "document"
+        return {"url": f"media://inbound/{name}", "kind": kind, "fileName": file["fileName"]}
 
 
 def _canonical(key: str) -> str:

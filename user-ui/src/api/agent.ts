@@ -1,7 +1,7 @@
 /** The routes of the agent's panel, as functions. Loaded with that page only. */
 
 import type { Api } from "./client";
-import type { OwnTimes } from "./generated";
+import type { IdentityRequest, OwnTimes } from "./generated";
 
 const CONTENT = "/api/agent/files/content";
 
@@ -12,6 +12,7 @@ export class AgentApi {
   wake = () => this.api.call("POST /api/agent/wake", {});
   restart = () => this.api.call("POST /api/agent/restart", {});
   setTimes = (body: OwnTimes) => this.api.call("PUT /api/agent/times", { body });
+  setIdentity = (body: IdentityRequest) => this.api.call("PUT /api/agent/identity", { body });
   usage = () => this.api.usage();
 
   jobs = async () => (await this.api.call("GET /api/agent/jobs", {})).jobs;

@@ -62,7 +62,8 @@ export type ClientFrame =
   | ConversationsFrame
   | ChangeFrame
   | DeleteFrame
-  | SearchFrame;
+  | SearchFrame
+  | AttachFrame;
 export type ServerFrame =
   | StatusFrame
   | ConversationsAnswer
@@ -74,6 +75,7 @@ export type ServerFrame =
   | OlderAnswer
   | AcceptedFrame
   | DeltaFrame
+  | WorkFrame
   | FinalFrame
   | AbortedFrame
   | ForkedFrame
@@ -135,6 +137,10 @@ export interface Routes {
   };
   "POST /api/agent/wake": {
     answer: AgentView;
+  };
+  "PUT /api/agent/identity": {
+    answer: IdentityView;
+    body: IdentityRequest;
   };
   "GET /api/agent/panel": {
     answer: AgentPanelView;
@@ -429,6 +435,9 @@ export interface Routes {
       file_id: string;
     };
   };
+  "GET /api/chat/attachments": {
+    answer: unknown;
+  };
   "GET /api/secrets": {
     answer: SecretsAnswer;
   };
@@ -564,6 +573,7 @@ export interface Start {
 export interface Me {
   user: UserView;
   model: ModelView;
+  agent: IdentityView;
   version: string;
   mail: boolean;
 }
@@ -571,6 +581,10 @@ export interface ModelView {
   provider: string;
   model: string;
   demo: boolean;
+}
+export interface IdentityView {
+  name: string;
+  face: string;
 }
 export interface AccountDeletion {
   email: string;
@@ -580,6 +594,10 @@ export interface AgentView {
   detail: string | null;
   since: string | null;
   warning?: string | null;
+}
+export interface IdentityRequest {
+  name: string;
+  face: string;
 }
 /**
  * `GET /api/agent/panel`: the agent's state with its reasons. Reading it wakes nothing.
@@ -1388,6 +1406,14 @@ export interface SendFrame {
   type: "send";
   id: string;
   text: string;
+  files?: Attachment[];
+}
+/**
+ * A file whose pieces were sent. Its name and type come from the user's device.
+ */
+export interface Attachment {
+  name: string;
+  type: string;
 }
 export interface StopFrame {
   conversation?: string;
@@ -1418,6 +1444,17 @@ export interface DeleteFrame {
 export interface SearchFrame {
   type: "search";
   query: string;
+}
+/**
+ * A piece of a file of the message `id`, which is sent after all pieces of its files.
+ */
+export interface AttachFrame {
+  conversation?: string;
+  type: "attach";
+  id: string;
+  file: number;
+  at: number;
+  data: string;
 }
 /**
  * An `AgentView`.
@@ -1496,14 +1533,27 @@ export interface WireMessage {
   state?: "queued" | "failed" | "stopped";
   detail?: string;
   files?: WireFile[];
+  tools?: WireTool[];
+  thoughts?: string;
 }
 /**
- * A file that the agent sent; `url` is `None` if it cannot be delivered.
+ * A file in a message; `url` is `None` if it cannot be delivered.
  */
 export interface WireFile {
   kind: "image" | "audio" | "video" | "document";
   name: string;
   url: string | null;
+}
+/**
+ * A call of a tool. Long texts are cut. `stopped`: the turn ended before the call did.
+ */
+export interface WireTool {
+  id: string;
+  name: string;
+  state: "running" | "done" | "failed" | "stopped";
+  subject?: string;
+  arguments?: string;
+  result?: string;
 }
 /**
  * Messages from before those of a history.
@@ -1531,6 +1581,16 @@ export interface DeltaFrame {
   runId: string;
   text: string;
   replace?: boolean;
+}
+/**
+ * What the agent did in a run: a call that is new or has changed, or further thoughts.
+ */
+export interface WorkFrame {
+  type: "work";
+  conversation?: string;
+  runId: string;
+  tool?: WireTool;
+  thoughts?: string;
 }
 export interface FinalFrame {
   type: "final";

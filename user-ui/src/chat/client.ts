@@ -9,11 +9,14 @@
 import type { ApprovalView, ClientFrame, ServerFrame, WireConversation } from "../api/generated";
 import { EMPTY_LIST, onListFrame, withEntry, type ConversationList } from "./conversations";
 import type { DraftStorage } from "./draft-storage";
+import { draftFiles, type FileStorage } from "./file-storage";
 import { newId } from "./ids";
 import { canAnswer, isAsleep, MAIN } from "./protocol";
 import { ChatSession, type SessionLink, type SessionWorld } from "./session";
 import { ChatSocket } from "./socket";
 import type { ChatState, Connection } from "./state";
+
+type ForkedFrame = Extract<ServerFrame, { type: "forked" }>;
 
 /** With no frame for this long after a request, the connection is taken for dead. */
 const SILENCE_MS = 45_000;
@@ -37,6 +40,7 @@ export class ChatClient extends EventTarget implements SessionLink {
     url: string,
     private readonly world: SessionWorld,
     private readonly kept: DraftStorage,
+    private readonly files: FileStorage,
   ) {
     super();
     this.socket = new ChatSocket(url, world, {
@@ -96,6 +100,10 @@ export class ChatClient extends EventTarget implements SessionLink {
     return true;
   }
 
+  drained(): Promise<void> {
+    return this.socket.drained();
+  }
+
   reconnect(): void {
     this.socket.hurry();
   }
@@ -135,7 +143,7 @@ export class ChatClient extends EventTarget implements SessionLink {
   }
 
   private open(id: string): ChatSession {
-    const session = new ChatSession(id, this, this.world, this.kept.of(id));
+    const session = new ChatSession(id, this, this.world, this.kept.of(id), this.files);
     this.sessions.set(id, session);
     session.addEventListener("change", () => {
       this.proceed();
@@ -187,8 +195,7 @@ export class ChatClient extends EventTarget implements SessionLink {
         this.onListFrame(frame);
         return;
       case "forked":
-        this.kept.of(frame.fork).draft = frame.text;
-        this.dispatchEvent(new CustomEvent("forked", { detail: frame.fork }));
+        void this.onForked(frame);
         return;
       case "error":
         if (frame.about === "conversations") {
@@ -197,6 +204,17 @@ export class ChatClient extends EventTarget implements SessionLink {
         }
     }
     this.sessions.get(frame.conversation ?? MAIN)?.onFrame(frame);
+  }
+
+  /** The message before which it was forked is written anew there, or sent again as it was. */
+  private async onForked({ conversation, message, fork, text }: ForkedFrame): Promise<void> {
+    const { files, retry } = await this.session(conversation ?? MAIN).forkedFrom(message);
+    if (retry) this.session(fork).write(text, files);
+    else {
+      this.kept.of(fork).draft = text;
+      this.files.set(draftFiles(fork), files);
+    }
+    this.dispatchEvent(new CustomEvent("forked", { detail: fork }));
   }
 
   private onListFrame(frame: ServerFrame): void {

@@ -6,6 +6,7 @@
  * has a key of its own, so that two tabs do not overwrite each other's.
  */
 
+import type { MessageFile } from "./attachments";
 import { MAIN } from "./protocol";
 import type { UserMessage } from "./state";
 import { written } from "./store";
@@ -14,6 +15,8 @@ interface KeptMessage {
   readonly id: string;
   readonly text: string;
   readonly at: number;
+  /** Their bytes are in `FileStorage`. */
+  readonly files?: readonly MessageFile[];
 }
 
 export class DraftStorage {
@@ -63,14 +66,21 @@ export class DraftStorage {
     kept.sort((one, other) => one.at - other.at);
     this.mine = kept.map(({ id }) => id);
     // They may have been sent before the reload, so the next attempt is not the first.
-    return kept.map(({ id, text, at }) => ({ ...written(id, text, at), attempts: 1 }));
+    return kept.map(({ id, text, at, files }) => ({
+      ...written(id, text, at, files),
+      attempts: 1,
+    }));
   }
 
   set outbox(messages: readonly UserMessage[]) {
     const before = new Set(this.mine);
     this.mine = messages.map(({ id }) => id);
-    for (const { id, text, at } of messages) {
-      if (!before.delete(id)) this.write(`outbox.${id}`, JSON.stringify({ id, text, at }));
+    for (const { id, text, at, files } of messages) {
+      if (before.delete(id)) continue;
+      // The address of a picture on this page is of no use after a reload.
+      const described =
+        files.length === 0 ? {} : { files: files.map((f) => ({ ...f, url: null })) };
+      this.write(`outbox.${id}`, JSON.stringify({ id, text, at, ...described }));
     }
     for (const gone of before) this.write(`outbox.${gone}`, "");
   }

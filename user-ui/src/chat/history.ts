@@ -5,7 +5,7 @@
  * or accepted, streaming answers, and those that ended after the history was requested.
  */
 
-import type { WireMessage } from "../api/generated";
+import type { WireMessage, WireTool } from "../api/generated";
 import type { AgentMessage, Message, UserMessage } from "./state";
 
 export function timeOf(at: string): number {
@@ -21,6 +21,7 @@ export function fromWire(wire: WireMessage): Message {
         key: wire.id,
         id: wire.id,
         text: wire.text,
+        files: wire.files ?? [],
         at,
         delivery: "sent",
         attempts: 1,
@@ -35,6 +36,8 @@ export function fromWire(wire: WireMessage): Message {
         runId: null,
         text: wire.text,
         files: wire.files ?? [],
+        tools: wire.tools ?? [],
+        thoughts: wire.thoughts ?? "",
         at,
         phase: wire.state === "stopped" ? "stopped" : "done",
         live: false,
@@ -54,7 +57,7 @@ export function mergeHistory(
 
   for (const message of shown) {
     let index = indexes.get(message.id) ?? -1;
-    if (index < 0 && message.role === "user" && message.runId !== null) {
+    if (index < 0 && message.role === "user" && message.runId !== null && message.text !== "") {
       // Accepted: the gateway stores it under its own id.
       index = merged.findLastIndex(
         (other) =>
@@ -102,16 +105,30 @@ function keepIdentity(mine: Message, theirs: Message): Message {
       mine.delivery === "sent" &&
       mine.id === theirs.id &&
       mine.queued === theirs.queued &&
-      mine.failure?.detail === failure?.detail;
+      mine.failure?.detail === failure?.detail &&
+      theirs.files.every((file, i) => file.url === mine.files[i]?.url);
     if (same) return mine;
-    return { ...mine, id: theirs.id, delivery: "sent", failure, queued: theirs.queued };
+    const files = theirs.files.length === 0 ? mine.files : theirs.files;
+    return { ...mine, id: theirs.id, files, delivery: "sent", failure, queued: theirs.queued };
   }
   if (mine.role === "assistant" && theirs.role === "assistant") {
-    const sameFiles = mine.files.length === theirs.files.length;
-    if (mine.text === theirs.text && mine.phase === theirs.phase && sameFiles) return mine;
+    const same =
+      mine.text === theirs.text &&
+      mine.phase === theirs.phase &&
+      mine.files.length === theirs.files.length &&
+      mine.thoughts === theirs.thoughts &&
+      sameTools(mine.tools, theirs.tools);
+    if (same) return mine;
     return { ...theirs, key: mine.key, live: mine.live };
   }
   return theirs;
+}
+
+function sameTools(mine: readonly WireTool[], theirs: readonly WireTool[]): boolean {
+  return (
+    mine.length === theirs.length &&
+    mine.every((tool, i) => tool.id === theirs[i]?.id && tool.state === theirs[i].state)
+  );
 }
 
 function sameText(theirs: string, mine: string): boolean {

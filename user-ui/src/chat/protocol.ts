@@ -12,6 +12,7 @@ const KNOWN: Record<ServerFrame["type"], true> = {
   older: true,
   accepted: true,
   delta: true,
+  work: true,
   final: true,
   aborted: true,
   approval: true,

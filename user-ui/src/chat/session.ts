@@ -5,11 +5,22 @@
 
 import type { AgentState, ClientFrame, ServerFrame } from "../api/generated";
 import type { DraftStorage } from "./draft-storage";
-import { newId } from "./ids";
+import { described } from "./attachments";
+import type { FileStorage } from "./file-storage";
+import { newId, nextAttempt } from "./ids";
 import { canAnswer, canTakeMessages, HISTORY_LIMIT, isAsleep, MAIN } from "./protocol";
 import type { SocketWorld } from "./socket";
-import { INITIAL, isStreaming, unsent, type ChatState, type Connection } from "./state";
+import {
+  INITIAL,
+  isStreaming,
+  unsent,
+  type ChatState,
+  type Connection,
+  type Message,
+  type UserMessage,
+} from "./state";
 import { reduce, type Happening } from "./store";
+import { piecesOf, sentFiles } from "./upload";
 
 export interface SessionWorld extends SocketWorld {
   now(): number;
@@ -22,6 +33,8 @@ export interface SessionWorld extends SocketWorld {
 export interface SessionLink {
   /** Send now. Returns false without an open connection. */
   send(frame: ClientFrame): boolean;
+  /** Wait until the network has taken most of what was sent. */
+  drained(): Promise<void>;
   reconnect(): void;
 }
 
@@ -34,12 +47,19 @@ export class ChatSession extends EventTarget {
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
   private shown = false;
+  /** Files that this page has sent, by the key of their message: no history has them yet. */
+  private readonly sent = new Map<string, readonly File[]>();
+  /** Questions to ask again in the fork that was requested. */
+  private readonly retried = new Set<string>();
+  /** The message whose files are being sent. */
+  private uploading: object | null = null;
 
   constructor(
     readonly id: string,
     private readonly link: SessionLink,
     private readonly world: SessionWorld,
     readonly kept: DraftStorage,
+    readonly files: FileStorage,
   ) {
     super();
     this.happen({ type: "restored", messages: this.kept.outbox });
@@ -68,19 +88,77 @@ export class ChatSession extends EventTarget {
     this.proceed();
   }
 
-  write(text: string): void {
-    this.happen({ type: "written", id: newId(), text, now: this.world.now() });
+  write(text: string, files: readonly File[] = []): void {
+    const id = newId();
+    this.files.set(id, files);
+    const now = this.world.now();
+    this.happen({ type: "written", id, text, files: described(files), now });
     this.proceed();
   }
 
   again(id: string): void {
+    const message = this.current.messages.find((one) => one.id === id);
+    if (message?.role === "user" && message.files.length > 0 && message.delivery === "sent") {
+      void this.againWithFiles(message);
+      return;
+    }
     this.happen({ type: "again", id, now: this.world.now() });
+    this.proceed();
+  }
+
+  /** The files of a message that the agent has. Throws if one is gone. */
+  private async filesOf(message: UserMessage): Promise<readonly File[]> {
+    const known = this.sent.get(message.key);
+    if (known !== undefined) return known;
+    return Promise.all(
+      message.files.map(async ({ name, url }) => {
+        const answer = url === null ? null : await fetch(url);
+        if (answer?.ok !== true) throw new Error(`${name} is not there any more.`);
+        const blob = await answer.blob();
+        return new File([blob], name, { type: blob.type });
+      }),
+    );
+  }
+
+  private async againWithFiles(message: UserMessage): Promise<void> {
+    try {
+      this.files.set(nextAttempt(message.id), await this.filesOf(message));
+    } catch {
+      const detail = "The files of this message are not there any more. Attach them again.";
+      this.happen({ type: "notice", notice: { detail, retry: false } });
+      return;
+    }
+    this.happen({ type: "again", id: message.id, now: this.world.now() });
     this.proceed();
   }
 
   /** Begin a conversation with what came before a message, to write it anew. */
   fork(id: string): void {
     this.send({ type: "fork", message: id });
+  }
+
+  /** Ask for another answer: in a conversation with what came before its question. */
+  tryAgain(answer: string): void {
+    const all = this.all;
+    const index = all.findIndex(({ key }) => key === answer);
+    const question = all.slice(0, index).findLast(({ role }) => role === "user");
+    if (question?.role !== "user") return;
+    this.retried.add(question.id);
+    this.fork(question.id);
+  }
+
+  /** What to write in a fork of this conversation, and whether to send it at once. */
+  async forkedFrom(id: string): Promise<{ files: readonly File[]; retry: boolean }> {
+    const retry = this.retried.delete(id);
+    const question = this.all.find((message) => message.id === id);
+    const none = question?.role !== "user" || question.files.length === 0;
+    // Without a file that is gone the message can still be changed, but is not sent as it is.
+    const files = none ? [] : await this.filesOf(question).catch(() => null);
+    return { files: files ?? [], retry: retry && files !== null };
+  }
+
+  private get all(): readonly Message[] {
+    return [...this.current.older, ...this.current.messages];
   }
 
   discard(id: string): void {
@@ -117,6 +195,7 @@ export class ChatSession extends EventTarget {
     if (connection !== "open") {
       this.cancelRecovery?.();
       this.cancelRecovery = null;
+      this.uploading = null;
     }
     this.happen({ type: "connection", connection });
   }
@@ -152,9 +231,41 @@ export class ChatSession extends EventTarget {
   private sendWaiting(): void {
     for (const message of unsent(this.current)) {
       if (message.delivery !== "waiting") continue;
+      if (this.uploading !== null) return; // messages are sent in their order
+      if (message.files.length > 0) {
+        void this.upload(message);
+        return;
+      }
       if (!this.send({ type: "send", id: message.id, text: message.text })) return;
       this.happen({ type: "sent-out", id: message.id });
     }
+  }
+
+  /** Send a message with files: first their pieces, as fast as the network takes them. */
+  private async upload(message: UserMessage): Promise<void> {
+    const mine = (this.uploading = {});
+    const { id, text } = message;
+    this.happen({ type: "sent-out", id });
+    const files = await this.files.get(id);
+    if (files.length < message.files.length) {
+      this.uploading = null;
+      const detail = "The files of this message are gone. Remove it, and attach them again.";
+      const failed = { type: "error", id, code: "files-gone", detail, retry: false } as const;
+      this.onFrame(failed);
+      return;
+    }
+    for await (const piece of piecesOf(id, files)) {
+      await this.link.drained();
+      // The connection was lost, the message discarded, or the server refused its files.
+      const now = unsent(this.current).find((one) => one.id === id);
+      if (this.uploading !== mine || now?.delivery !== "sending" || !this.send(piece)) break;
+    }
+    if (this.uploading !== mine) return;
+    this.uploading = null;
+    this.sent.set(message.key, files);
+    const now = unsent(this.current).find((one) => one.id === id);
+    if (now?.delivery === "sending") this.send({ type: "send", id, text, files: sentFiles(files) });
+    this.proceed();
   }
 
   private send(frame: Extract<ClientFrame, { conversation?: string }>): boolean {
@@ -201,5 +312,11 @@ export class ChatSession extends EventTarget {
     const then = unsent(before);
     if (now.length === then.length && now.every((message, i) => message.id === then[i]?.id)) return;
     this.kept.outbox = now;
+    for (const { key, id, files } of then) {
+      if (files.length === 0) continue;
+      const left = now.find((message) => message.key === key);
+      if (left === undefined) this.files.delete(id);
+      else if (left.id !== id) this.files.rename(id, left.id);
+    }
   }
 }

@@ -13,6 +13,8 @@ export interface Wire {
   onopen: ((event: Event) => void) | null;
   onmessage: ((event: MessageEvent) => void) | null;
   onclose: ((event: CloseEvent) => void) | null;
+  /** Bytes that were sent and have not left this browser. */
+  readonly bufferedAmount: number;
   send(data: string): void;
   close(): void;
 }
@@ -33,6 +35,9 @@ export interface SocketListener {
   frame(frame: ServerFrame): void;
 }
 
+/** Files are sent no faster than the network takes them, so that other frames are not held up. */
+const FULL_BYTES = 512 * 1024;
+const LOOK_AGAIN_MS = 50;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
 /** An attempt that is neither open nor refused after this long is abandoned. */
@@ -72,6 +77,15 @@ export class ChatSocket {
     if (!this.opened || this.wire === null) return false;
     this.wire.send(JSON.stringify(frame));
     return true;
+  }
+
+  /** Wait until the network has taken most of what was sent, or the connection is lost. */
+  async drained(): Promise<void> {
+    while (this.opened && (this.wire?.bufferedAmount ?? 0) > FULL_BYTES) {
+      await new Promise<void>((resolve) => {
+        this.world.later(resolve, LOOK_AGAIN_MS);
+      });
+    }
   }
 
   /** Connect at once: the network came back, the page became visible, or the user pressed retry. */

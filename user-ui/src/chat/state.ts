@@ -1,6 +1,7 @@
 /** The view model of a conversation: the reducer computes it, the views show it. */
 
-import type { AgentView, ApprovalView, WireFile } from "../api/generated";
+import type { MessageFile } from "./attachments";
+import type { AgentView, ApprovalView, WireFile, WireTool } from "../api/generated";
 
 export type Connection = "connecting" | "open" | "waiting" | "offline";
 
@@ -17,6 +18,7 @@ export interface UserMessage {
   readonly key: string;
   readonly id: string;
   readonly text: string;
+  readonly files: readonly MessageFile[];
   readonly at: number;
   /** `waiting`: for the connection or the agent. `sending`: sent, not yet accepted. */
   readonly delivery: "waiting" | "sending" | "sent" | "failed";
@@ -35,6 +37,10 @@ export interface AgentMessage {
   readonly runId: string | null;
   readonly text: string;
   readonly files: readonly WireFile[];
+  /** The calls of tools that led to it, in their order. */
+  readonly tools: readonly WireTool[];
+  /** What the model thought, if its provider tells. */
+  readonly thoughts: string;
   readonly at: number;
   readonly phase: "streaming" | "done" | "stopped" | "interrupted";
   /** Received while streaming on this page: such a message is never folded. */
@@ -98,6 +104,11 @@ export function waitingText(count: number): string {
 
 export function isStreaming(message: Message): message is AgentMessage {
   return message.role === "assistant" && message.phase === "streaming";
+}
+
+/** Whether a call of a tool runs, so that the agent need not be said to think. */
+export function usesTool(message: AgentMessage): boolean {
+  return message.phase === "streaming" && message.tools.some(({ state }) => state === "running");
 }
 
 export function isRunning(state: ChatState): boolean {

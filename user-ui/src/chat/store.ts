@@ -1,7 +1,8 @@
 /** The chat protocol as a pure reducer: (state, event) → state. */
 
-import type { ApprovalView, ServerFrame, WireMessage } from "../api/generated";
+import type { ApprovalView, ServerFrame, WireMessage, WireTool } from "../api/generated";
 import { fromWire, mergeHistory, queuedLast, timeOf } from "./history";
+import type { MessageFile } from "./attachments";
 import { nextAttempt } from "./ids";
 import { isAsleep } from "./protocol";
 import {
@@ -21,7 +22,13 @@ const REFUSALS = new Set(["agent-refused", "agent-stopped"]);
 export type Happening =
   | { readonly type: "frame"; readonly frame: ServerFrame; readonly now: number }
   | { readonly type: "connection"; readonly connection: Connection }
-  | { readonly type: "written"; readonly id: string; readonly text: string; readonly now: number }
+  | {
+      readonly type: "written";
+      readonly id: string;
+      readonly text: string;
+      readonly files?: readonly MessageFile[];
+      readonly now: number;
+    }
   | { readonly type: "restored"; readonly messages: readonly UserMessage[] }
   | { readonly type: "sent-out"; readonly id: string }
   | { readonly type: "again"; readonly id: string; readonly now: number }
@@ -42,7 +49,7 @@ export function reduce(state: ChatState, event: Happening): ChatState {
     case "written":
       return {
         ...state,
-        messages: [...state.messages, written(event.id, event.text, event.now)],
+        messages: [...state.messages, written(event.id, event.text, event.now, event.files)],
         approvals: state.approvals.filter(isOpen),
       };
     case "restored":
@@ -72,12 +79,18 @@ export function reduce(state: ChatState, event: Happening): ChatState {
   }
 }
 
-export function written(id: string, text: string, now: number): UserMessage {
+export function written(
+  id: string,
+  text: string,
+  now: number,
+  files: readonly MessageFile[] = [],
+): UserMessage {
   return {
     role: "user",
     key: id,
     id,
     text,
+    files,
     at: now,
     delivery: "waiting",
     attempts: 0,
@@ -110,9 +123,13 @@ function onFrame(state: ChatState, frame: ServerFrame, now: number): ChatState {
       return onAccepted(state, frame.id, frame.runId, now);
     case "delta":
       return onDelta(state, frame.runId, frame.text, now, frame.replace === true);
+    case "work":
+      return onWork(state, frame.runId, now, frame.tool, frame.thoughts);
     case "final": {
       const wire = fromWire(frame.message) as AgentMessage;
-      if (wire.text === "" && wire.files.length === 0 && !answerOf(state, frame.runId)?.text) {
+      const known = answerOf(state, frame.runId);
+      const worked = Boolean(known?.text) || (known?.tools.length ?? 0) > 0;
+      if (wire.text === "" && wire.files.length === 0 && !worked) {
         return onWaiting(state, frame.runId);
       }
       return onEnd(state, frame.runId, now, (answer) => ({
@@ -252,6 +269,34 @@ function onDelta(
   };
 }
 
+/** A call of a tool began or ended, or the model thought on. */
+function onWork(
+  state: ChatState,
+  runId: string,
+  now: number,
+  tool: WireTool | undefined,
+  thoughts: string | undefined,
+): ChatState {
+  const ready = withAnswer(taken(state, runId), runId, now, {});
+  return {
+    ...ready,
+    messages: ready.messages.map((message) =>
+      message.role === "assistant" && message.runId === runId && message.phase === "streaming"
+        ? {
+            ...message,
+            tools: tool === undefined ? message.tools : withTool(message.tools, tool),
+            thoughts: thoughts ?? message.thoughts,
+          }
+        : message,
+    ),
+  };
+}
+
+function withTool(tools: readonly WireTool[], changed: WireTool): readonly WireTool[] {
+  const index = tools.findIndex(({ id }) => id === changed.id);
+  return index < 0 ? [...tools, changed] : tools.with(index, changed);
+}
+
 /** The agent answers the message of this run: it waits no longer. */
 function taken(state: ChatState, runId: string): ChatState {
   const messages = state.messages.map((message) =>
@@ -276,8 +321,10 @@ function onEnd(
   );
   // The gateway takes up a message that waits in a run that has another id.
   const next = state.messages.some((message) => message.role === "user" && message.queued);
+  const incomplete =
+    answerOf(state, runId)?.tools.some((tool) => tool.state === "running") === true;
   // A run that this page did not start: its question came from another tab.
-  const stale = ready.stale || next || (!seen && !mine);
+  const stale = ready.stale || next || incomplete || (!seen && !mine);
   return { ...ready, stale, messages };
 }
 
@@ -301,7 +348,7 @@ function onError(state: ChatState, id: string | null, failure: Failure): ChatSta
   const runId = question?.runId ?? id;
   const messages = state.messages.flatMap((message) => {
     if (message.role === "user" || runId === null || message.runId !== runId) return [message];
-    return message.text === "" ? [] : [interrupted(message)];
+    return message.text === "" && message.tools.length === 0 ? [] : [interrupted(message)];
   });
   if (question?.role !== "user") {
     // Without a message it may be about the requested history: stop waiting for that.
@@ -332,7 +379,7 @@ function again(state: ChatState, id: string, now: number): ChatState {
     }));
   }
   const cleared = onUser(state, id, (failed) => ({ ...failed, failure: null }));
-  const attempt = written(nextAttempt(id), message.text, now);
+  const attempt = written(nextAttempt(id), message.text, now, message.files);
   return { ...cleared, messages: [...cleared.messages, attempt] };
 }
 
@@ -361,6 +408,8 @@ function withAnswer(
     runId,
     text: "",
     files: [],
+    tools: [],
+    thoughts: "",
     at: now,
     phase: "streaming",
     live: true,

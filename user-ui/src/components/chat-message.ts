@@ -3,10 +3,11 @@
 import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
-import type { WireFile } from "../api/generated";
-import type { AgentMessage, Message, UserMessage } from "../chat/state";
+import { sizeText, type MessageFile } from "../chat/attachments";
+import { usesTool, type AgentMessage, type Message, type UserMessage } from "../chat/state";
 import { MarkdownView, parseIntervalMs } from "../markdown/view";
 import { base, controls } from "../styles/controls";
+import { DEFAULT_NAME } from "./agent-face";
 import { copyText } from "./clipboard";
 import { markdownStyles } from "./markdown-styles";
 import { messageStyles } from "./message-styles";
@@ -25,6 +26,8 @@ export class ChatMessage extends LitElement {
   @property({ attribute: false }) message!: Message;
   /** The newest answer is never folded. */
   @property({ type: Boolean }) newest = false;
+  /** The agent's name. */
+  @property() agent = DEFAULT_NAME;
   /** Text shown while the answer is still empty. */
   @property() waiting = "";
 
@@ -46,6 +49,8 @@ export class ChatMessage extends LitElement {
 
   override updated(changed: PropertyValues): void {
     if (this.message.role !== "assistant") return;
+    // Without its code the cards are missing; the next change tries again.
+    if (hasWork(this.message)) import("./tool-calls").catch(() => undefined);
     if (["message", "newest", "open"].some((name) => changed.has(name))) {
       this.scheduleParse(this.message);
     }
@@ -64,9 +69,20 @@ export class ChatMessage extends LitElement {
     const folded = this.folded(message.text.length > LONG_QUESTION || isTall(message.text));
     return html`
       <article class="question" aria-label="You" @pointerenter=${this.refreshTime}>
-        <div class="bubble ${folded ? "folded" : ""}">
-          <p class="text" dir="auto">${message.text}</p>
-        </div>
+        ${
+          message.files.length === 0
+            ? nothing
+            : html`<ul class="files">
+                ${message.files.map(file)}
+              </ul>`
+        }
+        ${
+          message.text === ""
+            ? nothing
+            : html`<div class="bubble ${folded ? "folded" : ""}">
+                <p class="text" dir="auto">${message.text}</p>
+              </div>`
+        }
         ${this.fold(folded, message.text.length > LONG_QUESTION || isTall(message.text))}
         <div class="meta">
           ${
@@ -74,7 +90,7 @@ export class ChatMessage extends LitElement {
               ? this.time(message.at)
               : this.delivery(message)
           }
-          ${this.copyButton()}${this.editButton(message)}
+          ${message.text === "" ? nothing : this.copyButton()}${this.editButton(message)}
         </div>
         ${
           failed === null
@@ -107,15 +123,20 @@ export class ChatMessage extends LitElement {
   private answer(message: AgentMessage) {
     const long = this.isLong(message);
     const folded = this.folded(long);
-    const thinking = message.phase === "streaming" && message.text === "";
+    const thinking = message.phase === "streaming" && message.text === "" && !usesTool(message);
     return html`
       <article
         class="answer"
-        aria-label="Your agent"
+        aria-label=${this.agent}
         aria-busy=${message.phase === "streaming"}
         @pointerenter=${this.refreshTime}
         @focusin=${this.unfold}
       >
+        ${
+          hasWork(message)
+            ? html`<tool-calls .tools=${message.tools} thoughts=${message.thoughts}></tool-calls>`
+            : nothing
+        }
         <div class=${folded ? "folded" : ""}>
           <div class="text markdown" ?hidden=${message.text === ""}></div>
         </div>
@@ -138,7 +159,7 @@ export class ChatMessage extends LitElement {
           ${
             message.phase === "streaming"
               ? nothing
-              : html`${ending(message)}${this.time(message.at)}${this.copyButton()}`
+              : html`${ending(message)}${this.time(message.at)}${message.text === "" ? nothing : this.copyButton()}${this.retryButton(message)}`
           }
         </div>
       </article>
@@ -176,6 +197,18 @@ export class ChatMessage extends LitElement {
       @click=${() => this.emit("edit")}
     >
       Edit<span class="unseen"> in another conversation</span>
+    </button>`;
+  }
+
+  /** Another answer to the same question, beside this one. */
+  private retryButton(message: AgentMessage) {
+    if (!this.newest || message.phase === "streaming") return nothing;
+    const retry = () => {
+      const detail = message.key;
+      this.dispatchEvent(new CustomEvent("retry", { detail, bubbles: true, composed: true }));
+    };
+    return html`<button class="quiet" title="Ask again in another conversation" @click=${retry}>
+      Try again<span class="unseen"> in another conversation</span>
     </button>`;
   }
 
@@ -242,8 +275,16 @@ export class ChatMessage extends LitElement {
   }
 }
 
-function file({ kind, name, url }: WireFile) {
-  if (url === null) return html`<li class="muted">${name} could not be delivered.</li>`;
+function hasWork(message: AgentMessage): boolean {
+  return message.tools.length > 0 || message.thoughts !== "";
+}
+
+function file({ kind, name, url, size }: MessageFile) {
+  if (url === null) {
+    return size === undefined
+      ? html`<li class="muted">${name} could not be delivered.</li>`
+      : html`<li class="muted">${name} (${sizeText(size)})</li>`;
+  }
   return kind === "image"
     ? html`<li>
         <a href=${url} target="_blank"><img src=${url} alt=${name} loading="lazy" /></a>

@@ -4,7 +4,7 @@ import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
-import type { WireConversation, WireHit } from "../api/generated";
+import type { Me, WireConversation, WireHit } from "../api/generated";
 import type { ChatClient } from "../chat/client";
 import { EMPTY_LIST, matching, titleOf, type ConversationList } from "../chat/conversations";
 import { MAIN } from "../chat/protocol";
@@ -12,6 +12,7 @@ import { waitingText } from "../chat/state";
 import { base, controls } from "../styles/controls";
 import { conversationPath } from "../views/location";
 import type { View } from "../views/registry";
+import "./agent-face";
 import { moreIcon, newIcon, pinIcon } from "./icons";
 import { sidebarStyles } from "./sidebar-styles";
 import "./sure-button";
@@ -26,6 +27,8 @@ export class ChatSidebar extends LitElement {
   /** The conversation on the screen; null on another page. */
   @property({ attribute: false }) current: string | null = null;
   @property() path = "";
+  /** The agent's name, empty without one, and its face. */
+  @property({ attribute: false }) agent: Me["agent"] = { name: "", face: "" };
   @property({ attribute: false }) views: readonly View[] = [];
   /** Calls that wait for the user's decision. */
   @property({ type: Number }) waiting = 0;
@@ -68,6 +71,14 @@ export class ChatSidebar extends LitElement {
         >
           ${newIcon}New conversation
         </button>
+        ${
+          this.agent.name === "" && this.agent.face === ""
+            ? nothing
+            : html`<a class="agent" href="/agent" title="Your agent">
+                <agent-face .face=${this.agent.face}></agent-face>
+                <span class="name">${this.agent.name}</span>
+              </a>`
+        }
         <input
           type="search"
           aria-label="Search conversations"

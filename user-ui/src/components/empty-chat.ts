@@ -4,6 +4,7 @@ import { LitElement, css, html, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
 
 import { base, controls } from "../styles/controls";
+import "./agent-face";
 
 const BEGINNINGS = [
   "What can you do for me?",
@@ -14,6 +15,9 @@ const BEGINNINGS = [
 @customElement("empty-chat")
 export class EmptyChat extends LitElement {
   @property({ type: Boolean }) demo = false;
+  /** The agent's name, empty without one, and its face. */
+  @property() name = "";
+  @property() face = "";
 
   static override styles = [
     base,
@@ -25,6 +29,9 @@ export class EmptyChat extends LitElement {
         padding: 1rem 0;
         max-width: 32rem;
         text-align: center;
+      }
+      agent-face {
+        font-size: 2.5rem;
       }
       h2 {
         margin: 0 0 0.5rem;
@@ -65,7 +72,10 @@ export class EmptyChat extends LitElement {
 
   override render() {
     return html`
-      <h2>This is your own agent</h2>
+      ${this.face === "" ? nothing : html`<agent-face .face=${this.face}></agent-face>`}
+      <h2>
+        ${this.name === "" ? "This is your own agent" : `This is ${this.name}, your own agent`}
+      </h2>
       <p class="muted">
         It works for you alone and remembers your conversations. It sleeps while you are away; your
         next message wakes it.

@@ -29,6 +29,16 @@ export const sendIcon = icon(svg`<path d="M12 19V5M6 11l6-6 6 6" />`);
 export const stopIcon = icon(
   svg`<rect x="7" y="7" width="10" height="10" rx="2" fill="currentColor" />`,
 );
+export const attachIcon = icon(
+  svg`<path d="M20 11.5l-8.2 8.2a5 5 0 0 1-7-7l8.6-8.6a3.3 3.3 0 0 1 4.7 4.7l-8.3 8.3a1.7 1.7 0 0 1-2.4-2.4l7.6-7.6" />`,
+);
+export const fileIcon = icon(
+  svg`<path d="M13 3H7a1 1 0 0 0-1 1v16a1 1 0 0 0 1 1h10a1 1 0 0 0 1-1V8zM13 3v5h5" />`,
+);
+export const cameraIcon = icon(
+  svg`<path d="M4 8h3.5l1.5-2.5h6L16.5 8H20a1 1 0 0 1 1 1v9a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V9a1 1 0 0 1 1-1z" /><circle cx="12" cy="13" r="3.5" />`,
+);
+export const checkIcon = icon(svg`<path d="M5 12.5l4.5 4.5L19 7.5" />`);
 export const downIcon = icon(svg`<path d="M12 5v14M6 13l6 6 6-6" />`);
 export const backIcon = icon(svg`<path d="M19 12H5M11 6l-6 6 6 6" />`);
 export const settingsIcon = icon(

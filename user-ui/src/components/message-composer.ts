@@ -3,14 +3,19 @@
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query } from "lit/decorators.js";
 
+import { filesIn, LIMITS_TEXT } from "../chat/attachments";
 import { fitsFrame } from "../chat/protocol";
 import { base, controls } from "../styles/controls";
-import { sendIcon, stopIcon } from "./icons";
+import { attachIcon, cameraIcon, sendIcon, stopIcon } from "./icons";
 
 @customElement("message-composer")
 export class MessageComposer extends LitElement {
   @property() draft = "";
   @property({ type: Boolean }) running = false;
+  /** Whether files are attached, so that a message needs no text. */
+  @property({ type: Boolean }) attached = false;
+  @query(".any") private anyInput!: HTMLInputElement;
+  @query(".camera") private cameraInput!: HTMLInputElement;
   @query("textarea") private field!: HTMLTextAreaElement;
 
   static override styles = [
@@ -39,7 +44,7 @@ export class MessageComposer extends LitElement {
         min-width: 0;
         min-height: 2.5rem;
         max-height: min(40dvh, 16rem);
-        padding: 0.5rem 0.25rem 0.5rem 0.875rem;
+        padding: 0.5rem 0.25rem;
         border: 0;
         background: transparent;
         color: inherit;
@@ -60,6 +65,13 @@ export class MessageComposer extends LitElement {
         padding: 0;
         flex: none;
       }
+      button.attach {
+        border-color: transparent;
+        color: var(--muted);
+      }
+      button.attach + button.attach {
+        margin-inline-start: -0.375rem;
+      }
       button.stop {
         background: var(--ink);
         color: var(--bg);
@@ -71,7 +83,7 @@ export class MessageComposer extends LitElement {
   ];
 
   override render() {
-    const empty = this.draft.trim() === "";
+    const empty = this.draft.trim() === "" && !this.attached;
     const tooLong = !fitsFrame(this.draft);
     return html`
       ${
@@ -82,6 +94,17 @@ export class MessageComposer extends LitElement {
           : nothing
       }
       <form @submit=${this.onSubmit}>
+        ${this.attachButton("Attach files", attachIcon, () => this.anyInput)}
+        ${onPhone() ? this.attachButton("Take a photo", cameraIcon, () => this.cameraInput) : nothing}
+        <input class="any" type="file" multiple hidden @change=${this.onChosen} />
+        <input
+          class="camera"
+          type="file"
+          accept="image/*"
+          capture="environment"
+          hidden
+          @change=${this.onChosen}
+        />
         <textarea
           rows="1"
           dir="auto"
@@ -92,6 +115,7 @@ export class MessageComposer extends LitElement {
           .value=${this.draft}
           @input=${this.onInput}
           @keydown=${this.onKey}
+          @paste=${this.onPaste}
         ></textarea>
         ${
           this.running
@@ -115,6 +139,38 @@ export class MessageComposer extends LitElement {
         }
       </form>
     `;
+  }
+
+  private attachButton(label: string, icon: unknown, input: () => HTMLInputElement) {
+    return html`<button
+      type="button"
+      class="plain attach"
+      aria-label=${label}
+      title="${label}. ${LIMITS_TEXT}"
+      @click=${() => {
+        input().click();
+      }}
+    >
+      ${icon}
+    </button>`;
+  }
+
+  private readonly onChosen = (event: Event) => {
+    const input = event.target as HTMLInputElement;
+    this.attach([...(input.files ?? [])]);
+    input.value = ""; // so that the same file can be chosen again
+  };
+
+  private readonly onPaste = (event: ClipboardEvent) => {
+    const files = filesIn(event.clipboardData);
+    // Office programs add a picture of the text that they copy.
+    if (files.length === 0 || event.clipboardData?.types.includes("text/plain") === true) return;
+    event.preventDefault();
+    this.attach(files);
+  };
+
+  private attach(files: readonly File[]): void {
+    if (files.length > 0) this.dispatchEvent(new CustomEvent("attach", { detail: files }));
   }
 
   override updated(): void {
@@ -151,7 +207,7 @@ export class MessageComposer extends LitElement {
 
   private submit(): void {
     const text = this.draft.trim();
-    if (text !== "" && fitsFrame(text)) this.emit("write", text);
+    if ((text !== "" || this.attached) && fitsFrame(text)) this.emit("write", text);
   }
 
   private emit(name: "draft" | "write" | "stop", detail: string | undefined): void {

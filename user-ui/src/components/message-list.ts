@@ -13,6 +13,7 @@ import { repeat } from "lit/directives/repeat.js";
 
 import type { Message } from "../chat/state";
 import { base, controls } from "../styles/controls";
+import { DEFAULT_NAME } from "./agent-face";
 import "./chat-message";
 import { downIcon } from "./icons";
 import { heightOf, nextRange, rangeAt, type Range } from "./message-window";
@@ -38,6 +39,8 @@ interface Reading {
 export class MessageList extends LitElement {
   @property({ attribute: false }) messages: readonly Message[] = [];
   @property() waiting = "";
+  /** The agent's name. */
+  @property() agent = DEFAULT_NAME;
   /** A banner covers the top: leave room, so that it does not hide a short conversation. */
   @property({ type: Boolean, reflect: true }) under = false;
   /** Whether there are older messages to load, and whether they are on their way. */
@@ -153,6 +156,7 @@ export class MessageList extends LitElement {
                     .message=${message}
                     ?newest=${message === newest}
                     waiting=${this.waiting}
+                    agent=${this.agent}
                   ></chat-message>
                 </div>`;
               },

@@ -44,6 +44,13 @@ export const messageStyles = css`
     border-radius: var(--radius);
     background: var(--sunken);
   }
+  .question .files {
+    align-items: flex-end;
+    margin: 0 0 0.25rem;
+  }
+  .question .files img {
+    max-height: 14rem;
+  }
   .folded {
     max-height: 14rem;
     overflow: hidden;

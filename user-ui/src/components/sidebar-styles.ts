@@ -22,6 +22,17 @@ export const sidebarStyles = css`
     display: flex;
     padding: 0.25rem;
   }
+  .agent {
+    display: flex;
+    grid-column: 1 / -1;
+    align-items: center;
+    gap: 0.5rem;
+    min-width: 0;
+    padding: 0 0.25rem;
+    color: inherit;
+    font-weight: 600;
+    text-decoration: none;
+  }
   .new {
     min-height: 2.5rem;
   }

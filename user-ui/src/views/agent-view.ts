@@ -5,10 +5,11 @@ import { customElement, property, query, state } from "lit/decorators.js";
 
 import { AgentApi } from "../api/agent";
 import type { Api } from "../api/client";
-import type { AgentPanelView } from "../api/generated";
+import type { AgentPanelView, Me } from "../api/generated";
 import { RequestState } from "../api/request-state";
 import { base, controls } from "../styles/controls";
 import "./agent-files";
+import "./agent-identity";
 import "./agent-jobs";
 import "./agent-log";
 import "./agent-state";
@@ -20,6 +21,7 @@ const REFRESH_MS = 10_000;
 @customElement("agent-view")
 export class AgentPanelPage extends LitElement {
   @property({ attribute: false }) api!: Api;
+  @property({ attribute: false }) me!: Me;
   @state() private panel: AgentPanelView | null = null;
   @query("h1") private heading!: HTMLElement | null;
 
@@ -84,6 +86,7 @@ export class AgentPanelPage extends LitElement {
                       @changed=${this.onChanged}
                     ></agent-times>`
               }
+              <agent-identity .agent=${this.agent} .me=${this.me}></agent-identity>
               <agent-jobs
                 .agent=${this.agent}
                 .awake=${panel.state === "running"}

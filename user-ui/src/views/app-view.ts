@@ -15,6 +15,7 @@ import { browserWorld } from "../chat/browser";
 import { ChatClient } from "../chat/client";
 import { titleOf } from "../chat/conversations";
 import { DraftStorage } from "../chat/draft-storage";
+import { FileStorage } from "../chat/file-storage";
 import { MAIN } from "../chat/protocol";
 import { isWaiting, waitingText } from "../chat/state";
 import { backIcon, menuIcon, toolsIcon } from "../components/icons";
@@ -149,6 +150,7 @@ export class AppView extends LitElement {
       .path=${this.path ?? ""}
       .views=${viewsOf(this.me)}
       .waiting=${this.waiting}
+      .agent=${this.me.agent}
       @new-conversation=${this.onNew}
       @commands=${this.openPalette}
     ></chat-sidebar>`;
@@ -294,6 +296,7 @@ export class AppView extends LitElement {
       this.api.chatUrl(location.origin),
       browserWorld(this.api),
       new DraftStorage(me.user.id),
+      new FileStorage(me.user.id),
     );
     client.addEventListener("change", this.onChat);
     client.addEventListener("deleted", this.onDeleted);
@@ -365,7 +368,8 @@ export class AppView extends LitElement {
     if (this.path === "/sign-in") return "Sign in · OCMT";
     if (this.path === null) return "Not found · OCMT";
     if (conversationAt(this.path) === null) return `${viewAt(this.path)?.title ?? ""} · OCMT`;
-    return this.conversation === MAIN ? "OCMT" : `${this.heading} · OCMT`;
+    const name = this.me?.agent.name ? this.me.agent.name : "OCMT";
+    return this.conversation === MAIN ? name : `${this.heading} · ${name}`;
   }
 
   /** Another tab or this one deleted the conversation. */
@@ -400,14 +404,20 @@ export class AppView extends LitElement {
   };
 
   private readonly onSignedOut = () => {
-    if (this.me !== null) new DraftStorage(this.me.user.id).clearAll();
+    if (this.me !== null) {
+      new DraftStorage(this.me.user.id).clearAll();
+      new FileStorage(this.me.user.id).clearAll();
+    }
     this.target.forget();
     this.leave("You are signed out.");
   };
 
   private readonly onMeChanged = () => {
     this.api.me().then(
-      (me) => (this.me = me),
+      (me) => {
+        this.me = me;
+        document.title = this.titleOfPage();
+      },
       () => undefined, // The change itself succeeded; the next load shows it.
     );
   };

@@ -7,9 +7,12 @@ import { repeat } from "lit/directives/repeat.js";
 import { again } from "../api/again";
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
+import { choose, filesIn } from "../chat/attachments";
+import { draftFiles } from "../chat/file-storage";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
 import { INITIAL, isRunning, isWaiting, type ChatState } from "../chat/state";
+import { agentName } from "../components/agent-face";
 import "../components/empty-chat";
 import "../components/message-composer";
 import type { MessageComposer } from "../components/message-composer";
@@ -34,6 +37,9 @@ export class ChatView extends LitElement {
 
   @state() private chat: ChatState = INITIAL;
   @state() private draft = "";
+  @state() private files: readonly File[] = [];
+  /** Why files could not be attached. */
+  @state() private fileProblems: readonly string[] = [];
   @state() private spoken = "";
   @query("message-list") private list!: MessageList;
   @query("message-composer") private composer!: MessageComposer;
@@ -45,8 +51,11 @@ export class ChatView extends LitElement {
     this.chat = this.session.state;
     this.draft = this.session.kept.draft;
     this.loadCards();
+    void this.restoreFiles();
     this.session.addEventListener("change", this.onChange);
     this.session.show(true);
+    this.addEventListener("dragover", this.onDrag);
+    this.addEventListener("drop", this.onDrop);
   }
 
   override disconnectedCallback(): void {
@@ -63,7 +72,7 @@ export class ChatView extends LitElement {
   override render() {
     const { older, messages, notice, approvals, olderFrom, olderAsked } = this.chat;
     return html`
-      <h1 class="unseen">Chat with your agent</h1>
+      <h1 class="unseen">Chat with ${this.me.agent.name || "your agent"}</h1>
       <model-picker .api=${this.api} .me=${this.me}></model-picker>
       <div class="conversation">
         <trouble-banner .session=${this.session} .chat=${this.chat} .api=${this.api}>
@@ -74,8 +83,10 @@ export class ChatView extends LitElement {
           ?loading=${olderAsked}
           @older=${() => this.session.askOlder()}
           waiting=${this.waiting()}
+          agent=${agentName(this.me)}
           ?under=${moodOf(this.chat) === "trouble"}
           @again=${(event: CustomEvent<string>) => this.session.again(event.detail)}
+          @retry=${(event: CustomEvent<string>) => this.session.tryAgain(event.detail)}
           @edit=${(event: CustomEvent<string>) => this.session.fork(event.detail)}
           @discard=${(event: CustomEvent<string>) => this.session.discard(event.detail)}
         >
@@ -103,8 +114,17 @@ export class ChatView extends LitElement {
                 <button class="quiet" @click=${() => this.session.dismissNotice()}>Dismiss</button>
               </div>`
         }
+        <attached-files
+          .files=${this.files}
+          .problems=${this.fileProblems}
+          @remove=${(event: CustomEvent<number>) => {
+            this.setFiles(this.files.filter((_, index) => index !== event.detail));
+          }}
+        ></attached-files>
         <message-composer
           .draft=${this.draft}
+          ?attached=${this.files.length > 0}
+          @attach=${(event: CustomEvent<readonly File[]>) => void this.attach(event.detail)}
           ?running=${isRunning(this.chat)}
           @draft=${(event: CustomEvent<string>) => this.setDraft(event.detail)}
           @write=${(event: CustomEvent<string>) => this.write(event.detail)}
@@ -139,6 +159,8 @@ export class ChatView extends LitElement {
     if (history === "loaded") {
       return html`<empty-chat
         ?demo=${this.me.model.demo}
+        name=${this.me.agent.name}
+        .face=${this.me.agent.face}
         @begin=${(event: CustomEvent<string>) => {
           this.setDraft(event.detail);
           this.composer.focus();
@@ -183,6 +205,30 @@ export class ChatView extends LitElement {
     this.session.kept.draft = text;
   }
 
+  private async restoreFiles(): Promise<void> {
+    const kept = await this.session.files.get(draftFiles(this.session.id));
+    if (kept.length > 0) this.files = kept;
+    this.loadFiles();
+  }
+
+  private async attach(added: readonly File[]): Promise<void> {
+    const { files, problems } = await choose(this.files, added);
+    this.setFiles(files, problems);
+    this.composer.focus();
+  }
+
+  private setFiles(files: readonly File[], problems: readonly string[] = []): void {
+    this.files = files;
+    this.fileProblems = problems;
+    this.session.files.set(draftFiles(this.session.id), files);
+    this.loadFiles();
+  }
+
+  private loadFiles(): void {
+    if (this.files.length === 0 && this.fileProblems.length === 0) return;
+    import("../components/attached-files").catch(() => undefined);
+  }
+
   private write(text: string): void {
     this.setDraft("");
     const other = NEW_CONVERSATION.exec(text);
@@ -190,9 +236,22 @@ export class ChatView extends LitElement {
       this.dispatchEvent(new CustomEvent("new-conversation", { detail: other[1] ?? "" }));
       return;
     }
-    this.session.write(text);
+    const { files } = this;
+    this.setFiles([]);
+    this.session.write(text, files);
     this.list.toEnd();
   }
+
+  private readonly onDrag = (event: DragEvent) => {
+    if (event.dataTransfer?.types.includes("Files") === true) event.preventDefault();
+  };
+
+  private readonly onDrop = (event: DragEvent) => {
+    const files = filesIn(event.dataTransfer);
+    if (files.length === 0) return;
+    event.preventDefault();
+    void this.attach(files);
+  };
 
   private readonly onChange = () => {
     const before = this.chat;
@@ -207,7 +266,7 @@ export class ChatView extends LitElement {
     if (running && !wasRunning) this.spoken = "Your agent is answering.";
     if (!running && wasRunning) {
       const answer = this.chat.messages.findLast((message) => message.role === "assistant");
-      this.spoken = `Your agent: ${answer?.text.slice(0, SPOKEN_LENGTH) ?? ""}`;
+      this.spoken = `${agentName(this.me)}: ${answer?.text.slice(0, SPOKEN_LENGTH) ?? ""}`;
     }
   };
 }

@@ -56,7 +56,7 @@ export const VIEWS: readonly View[] = [
     title: "Your agent",
     icon: agentIcon,
     load: () => import("./agent-view"),
-    render: ({ api }) => html`<agent-view role="main" .api=${api}></agent-view>`,
+    render: ({ api, me }) => html`<agent-view role="main" .api=${api} .me=${me}></agent-view>`,
   },
   {
     path: "/admin",

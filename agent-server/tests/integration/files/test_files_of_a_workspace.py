@@ -221,3 +221,32 @@ async def test_an_uploaded_file_belongs_to_the_agent(host: Host, workspace: Path
     await host.client.put(CONTENT, params={"path": "x"}, content=b"x")
     seen = (workspace / "x").stat()
     assert (seen.st_uid, seen.st_gid, seen.st_mode & 0o777) == (20_001, 20_001, 0o600)
+
+
+async def test_files_that_the_user_attached_are_read_from_their_folder_alone(
+    host: Host, workspace: Path
+) -> None:
+    """By the names that OpenClaw gives them, without following what the agent puts there."""
+    address = "/api/containers/ada/attachments"
+    kept = workspace.parent / "media" / "inbound"
+    kept.mkdir(parents=True)
+    (kept / "ü---82e01ba4.txt").write_bytes(b"hello")
+    (workspace / "secret").write_bytes(b"no")
+    (kept / "link").symlink_to(workspace / "secret")
+    (kept / "folder").mkdir()
+    (kept / "folder" / "below").write_bytes(b"no")
+
+    read = await host.client.get(address, params={"name": "ü---82e01ba4.txt"})
+    assert (read.status_code, read.content) == (200, b"hello")
+    assert read.headers["content-type"] == "application/octet-stream"
+    for odd, status in {
+        "link": 404,
+        "gone": 404,
+        "folder": 409,
+        "folder/below": 422,
+        "../../workspace/secret": 422,
+        "": 422,
+        "a\x00b": 422,
+    }.items():
+        answer = await host.client.get(address, params={"name": odd})
+        assert (odd, answer.status_code) == (odd, status)

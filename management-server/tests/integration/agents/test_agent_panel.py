@@ -175,6 +175,35 @@ async def test_files_are_saved_and_uploaded_and_only_ones_own(
         assert "script" not in foreign.text
 
 
+async def test_the_agent_has_the_name_and_the_face_that_its_user_gave_it(
+    app: FastAPI, sign_in: SignIn, host: Host
+) -> None:
+    ada, ada_id = await person(app, sign_in)
+    bob, _ = await person(app, sign_in, "bob")
+    workspace = host.runtime.home(ada_id) / "state" / "workspace"
+    workspace.mkdir(parents=True)
+    (workspace / "IDENTITY.md").write_text("# Me\n\n- **Name:**\n  _(pick)_\n- **Vibe:** calm\n")
+    wanted = {"name": "Fuchs", "face": "🦊"}
+
+    assert (await ada.get("/api/me")).json()["agent"] == {"name": "", "face": ""}
+    put = await ada.put("/api/agent/identity", json=wanted)
+    assert (put.status_code, put.json()) == (200, wanted)
+    assert (await ada.get("/api/me")).json()["agent"] == wanted
+    assert (await bob.get("/api/me")).json()["agent"] == {"name": "", "face": ""}
+    assert (workspace / "IDENTITY.md").read_text() == (
+        "# Me\n\n- **Name:** Fuchs\n- **Vibe:** calm\n\n- **Emoji:** 🦊\n"
+    )
+
+    # An agent that cannot be told keeps its name on the page.
+    assert (await bob.put("/api/agent/identity", json=wanted)).status_code == 200
+    odd = await ada.put("/api/agent/identity", json={"name": "A", "face": "<b>"})
+    assert odd.status_code == 422
+    exported = (await ada.get("/api/account/export")).json()
+    assert [row["name"] for row in exported["agent_identities"]] == ["Fuchs"]
+    gone = {"name": "", "face": ""}
+    assert (await ada.put("/api/agent/identity", json=gone)).json() == gone
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_upload_without_end_is_refused(
     app: FastAPI, sign_in: SignIn, host: Host, streamed: bool

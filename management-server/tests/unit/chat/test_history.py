@@ -329,3 +329,28 @@ def test_what_the_server_tells_the_agent_of_a_decision_is_not_a_message_of_the_u
     whole = of(user("Hi", "m1"), assistant("Sent.", "r1"), outcome, failed, pending=(told,))
 
     assert shown(whole) == [("Hi", ""), ("Sent.", "")]
+
+
+def test_files_that_the_user_attached_are_part_of_the_message() -> None:
+    kept = "dot---82e01ba4-2d23-4319-ae25-9f158c51015d.png"
+    media = [
+        {"url": f"media://inbound/{kept}", "kind": "image", "fileName": "dot.png"},
+        {"url": "media://inbound/ü & x.txt", "kind": "document", "fileName": "../<b>.txt"},
+        {"url": "https://example.org/x", "kind": "odd"},
+        None,
+    ]
+    row = user("", "m1") | {"__openclaw": {"id": "row-1", "media": media}}
+    [message] = history.messages(of(row))
+
+    assert message["files"] == [
+        {"kind": "image", "name": "dot.png", "url": f"/api/chat/attachments?name={kept}"},
+        {
+            "kind": "document",
+            "name": "../<b>.txt",
+            "url": "/api/chat/attachments?name=%C3%BC%20%26%20x.txt",
+        },
+        {"kind": "document", "name": "document", "url": None},
+        {"kind": "document", "name": "document", "url": None},
+    ]
+    odd = user("text", "m2") | {"__openclaw": {"id": "row-2", "media": "odd"}}
+    assert "files" not in history.messages(of(odd))[0]
