@@ -1300,6 +1300,15 @@ export interface SparesHealth {
   ready: number;
   wanted: number;
   why: string;
+  held?: HeldSparesHealth | null;
+}
+/**
+ * Spares for stopped agents; the same fields.
+ */
+export interface HeldSparesHealth {
+  ready: number;
+  wanted: number;
+  why: string;
 }
 /**
  * An agent server's TLS certificate and tokens, which `ocmt renew` checks.
