@@ -88,6 +88,22 @@ class Takeover:
         await self._runtime.discard(agent.old_home)
         await self._registry.moved(agent)
 
+    async def leave_old_home(self, agent: Agent) -> None:
+        """Remove the home of an agent whose state was moved. Needs no lock.
+
+        What fails is done by the next look at the spares, or the next wake.
+        """
+        home = agent.old_home
+        if home is None:
+            return
+        try:
+            await self._runtime.discard(home)
+        except (RuntimeFailed, RuntimeUnavailable) as error:
+            log.warning("old home not removed", user_id=agent.user_id, reason=str(error))
+            return
+        if agent.old_home == home and not agent.removed:
+            await self._registry.moved(agent)
+
     async def tidy(self, agent: Agent) -> None:
         """`finish` where it can wait: what fails is done later."""
         if agent.removed:
@@ -95,4 +111,4 @@ class Takeover:
         try:
             await self.finish(agent)
         except (RuntimeFailed, RuntimeUnavailable) as error:
-            log.warning("old home not removed", user_id=agent.user_id, reason=str(error))
+            log.warning("move not finished", user_id=agent.user_id, reason=str(error))

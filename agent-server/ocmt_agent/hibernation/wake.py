@@ -230,7 +230,7 @@ class WakeTransitions:
             raise runtime_gone(error) from error
         metrics.started_stopped("claimed")
         await self._is_up(agent, access, before, attempt, learns=False)
-        await self._takeover.tidy(agent)
+        self._transitions.start(self._takeover.leave_old_home(agent))  # no request waits for it
         return access
 
     async def _prepare_state(self, agent: Agent) -> None:

@@ -1,5 +1,6 @@
 """A real OpenClaw that is made beforehand and claimed, with all that surrounds it, and its scan."""
 
+import asyncio
 import contextlib
 import sqlite3
 import time
@@ -196,6 +197,7 @@ async def scan_taken_over(parts: Parts, sent: list[str], *, relay_port: int) -> 
 
     `sent`: see `server`.
     """
+    parts.spares._most = 1  # of each kind
     agents: dict[str, Agent] = {}
     asked = {user: f"This is what {user} asks." for user in (ADA, BEA)}
     for user in (BEA, ADA):
@@ -212,6 +214,7 @@ async def scan_taken_over(parts: Parts, sent: list[str], *, relay_port: int) -> 
             parts, agent, f"And this is what {user} asks later.", after=asked[user]
         )
         assert set(sent) <= {TOKENS[user]}, "management got another token than the user's"
+        await asyncio.gather(*parts.hibernation.transitions._tasks)
         assert not old[user].exists()
     for user, agent in agents.items():
         other = agents[BEA if user == ADA else ADA]
@@ -223,7 +226,8 @@ async def scan_taken_over(parts: Parts, sent: list[str], *, relay_port: int) -> 
         where = await parts.runtime.whereabouts(user)
         assert where is not None
         pids = where.pids()
-        assert found_in_processes(pids, foreign | {"(deleted)/"}) == set()
+        # Not even an open database that was the spare's.
+        assert found_in_processes(pids, foreign | {".sqlite (deleted)"}) == set()
         _, far_ends = ports_of(pids)
         assert far_ends <= {relay_port}, "a connection to something else than the relay"
         whys = [event.why for event in await parts.registry.events(agent, limit=50)]

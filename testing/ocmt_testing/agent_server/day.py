@@ -56,11 +56,11 @@ class Day:
     def __post_init__(self) -> None:
         look = self.host.runtime.cpu_seconds
 
-        async def cpu_seconds(home: str) -> float | None:
+        async def cpu_seconds(user_id: str) -> float | None:
             # Two sweeps at the same fake time: let some real time pass between them.
-            if any(self.host.gateway.home(run.user_id) == home for run in self.runs):
-                self.host.runtime.containers[home].cpu_s += 0.4
-            return await look(home)
+            if any(self.host.gateway.home(run.user_id) == user_id for run in self.runs):
+                self.host.runtime.containers[user_id].cpu_s += 0.4
+            return await look(user_id)
 
         self.host.runtime.cpu_seconds = cpu_seconds  # type: ignore[method-assign]
 

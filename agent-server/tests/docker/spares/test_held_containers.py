@@ -50,7 +50,9 @@ async def state_of(parts: Parts, user_id: str = "ada") -> set[str]:
     control = parts.hibernation.resumer._gateway
     assert isinstance(control, StandInControl)
     async with parts.hibernation.wakes.using(user_id, kind=ActivityKind.HTTP) as access:
-        return set(await control.state(access))
+        names = set(await control.state(access))
+    await asyncio.gather(*parts.hibernation.transitions._tasks)  # the old home is removed
+    return names
 
 
 async def test_it_has_its_own_state_there_and_leaves_nothing_behind(

@@ -37,6 +37,8 @@ async def use(host: Host, user_id: str = "ada") -> None:
         assert container.status is ContainerStatus.RUNNING
         assert container.spec.gateway_token == access.gateway_token
         assert container.read == {user_id}
+    # The old home is removed after the first request was answered.
+    await asyncio.gather(*host.parts.hibernation.transitions._tasks)
 
 
 def of_users(host: Host) -> set[str]:
