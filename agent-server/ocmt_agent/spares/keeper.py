@@ -7,6 +7,7 @@ for a stopped agent sleeps without a state, at the point where its gateway would
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -36,7 +37,8 @@ _RESTS_WITHIN = 20
 """Attempts to put a new agent to sleep: it has work of its own after its boot."""
 _LONGEST_WAIT_S = 30.0
 _RETRY_AFTER_S = 300.0
-"""After one could not be made."""
+"""After one could not be made; twice as long after each that follows, up to a day."""
+_MOST_DOUBLINGS = 8
 
 
 class SpareKeeper:
@@ -67,7 +69,9 @@ class SpareKeeper:
         self._read_load = read_load
         self._clock = clock
         self._sleep = sleep
-        self._not_before_s = 0.0
+        self._failures: Counter[bool] = Counter()
+        """Whether held → spares of that kind that could not be made, since the last one."""
+        self._not_before_s: dict[bool, float] = {}
         self._can_hold = False
 
     def ready(self, *, held: bool = False) -> list[Agent]:
@@ -116,7 +120,7 @@ class SpareKeeper:
             for spare in self.ready(held=held)[self.wanted(held=held).count :]:
                 await self._retire(spare)
         for held in (False, True):
-            if len(self.ready(held=held)) < self.wanted(held=held).count and self._may_make():
+            if len(self.ready(held=held)) < self.wanted(held=held).count and self._may_make(held):
                 await self._make(held=held)
 
     async def _finish_move(self, agent: Agent) -> None:
@@ -130,8 +134,8 @@ class SpareKeeper:
         asleep = spare.state is HibernationState.PAUSED
         return asleep and not overdue and await self._pool.is_current(spare)
 
-    def _may_make(self) -> bool:
-        if self._clock.monotonic() < self._not_before_s:
+    def _may_make(self, held: bool) -> bool:
+        if self._clock.monotonic() < self._not_before_s.get(held, 0.0):
             return False
         return is_quiet(
             self._read_host(),
@@ -156,14 +160,17 @@ class SpareKeeper:
                 await boot
                 made = True
         except (Problem, RuntimeFailed, RuntimeUnavailable, NotWarm) as error:
-            self._not_before_s = self._clock.monotonic() + _RETRY_AFTER_S
-            log.warning("no agent made beforehand", reason=str(error))
+            after_s = _RETRY_AFTER_S * 2 ** min(self._failures[held], _MOST_DOUBLINGS)
+            self._failures[held] += 1
+            self._not_before_s[held] = self._clock.monotonic() + after_s
+            log.warning("no spare made", held=held, reason=str(error))
         finally:
             boot.cancel()
             await asyncio.gather(boot, return_exceptions=True)
             self._pool.making = None
-        # Not when this server ends: the next one finds the spare, and removes it.
-        if not made:
+        if made:
+            self._failures[held] = 0
+        else:  # not when this server ends: the next one finds the spare, and removes it
             await self._retire(spare)
 
     async def _boot(self, spare: Agent) -> None:

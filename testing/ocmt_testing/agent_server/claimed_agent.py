@@ -87,7 +87,7 @@ async def server(
 
 async def _made_beforehand(parts: Parts, *, held: bool = False) -> Agent:
     for _ in range(_MAKES_ONE_WITHIN):
-        parts.spares._not_before_s = 0.0  # a busy machine may need another attempt
+        parts.spares._not_before_s.clear()  # a busy machine may need another attempt
         await parts.spares.look()
         if ready := parts.spares.ready(held=held):
             return ready[0]

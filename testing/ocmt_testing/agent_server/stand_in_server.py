@@ -46,7 +46,7 @@ async def made_beforehand(parts: Parts, *, held: bool = False) -> str:
     On a loaded machine the kernel may fail to freeze a container, and the server tries again later.
     """
     for _ in range(_ATTEMPTS):
-        parts.spares._not_before_s = 0.0
+        parts.spares._not_before_s.clear()
         await parts.spares.look()
         if ready := parts.spares.ready(held=held):
             return ready[0].user_id

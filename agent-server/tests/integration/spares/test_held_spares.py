@@ -233,6 +233,22 @@ async def test_as_many_are_kept_as_stopped_agents_are_started(tmp_path: Path) ->
         assert "cannot be held" in health["why"]
 
 
+async def test_a_gateway_that_cannot_be_held_is_tried_ever_less_often(tmp_path: Path) -> None:
+    async with open_host(tmp_path, figures=ROOMY) as host:
+        await stopped(host)
+        for _ in range(12):
+            host.runtime.faults["hold_gateway"] = [RuntimeFailed("It cannot.")]
+            host.clock.advance(minutes=10)
+            await host.parts.spares.look()
+        assert 3 <= host.runtime.calls["hold_gateway"] <= 5
+        # Those for new users are made as before.
+        assert len(host.parts.spares.ready()) == 1
+        host.runtime.faults.clear()
+        host.clock.advance(hours=24)
+        await host.parts.spares.look()
+        assert len(host.parts.spares.ready(held=True)) == 1
+
+
 @pytest.mark.parametrize("with_state", [True, False])
 async def test_a_user_who_leaves_during_a_move_leaves_nothing(
     tmp_path: Path, with_state: bool
