@@ -63,9 +63,9 @@ from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, 
 from ocmt_agent.runtime.held_gateway import (
     empty,
     end_hold,
-    has_open,
     is_held,
     move_state,
+    open_below,
     place_hold,
     place_hold_still,
 )
@@ -89,8 +89,9 @@ _CALL_TIMEOUT_S = 60
 _REPLACE_GRACE_S = 10
 _POLL_S = 0.05
 _APPEARS_WITHIN_POLLS = 200
-_HELD_WITHIN_S = 200.0
-"""It closes its agents' databases when they were idle for a minute. After 300 s it gives up."""
+_HELD_WITHIN_S = 90.0
+"""Most close their databases at once or within a minute; one whose index of memories is just being
+made keeps that database open. OpenClaw tries for 300 s to get its lock."""
 _LOOK_EVERY_S = 0.5
 
 
@@ -278,28 +279,34 @@ class DockerRuntime:
             await asyncio.to_thread(place_hold, home)
         with translated():
             await (await self._container(user_id)).kill(signal="SIGUSR2")
+        open_files: set[str] = set()
         try:
             async with asyncio.timeout(_HELD_WITHIN_S):
-                await _until(partial(self._has_state_closed, user_id), every_s=_LOOK_EVERY_S)
+                while True:
+                    open_files = await self._open_state(user_id)
+                    if not open_files:
+                        break
+                    await asyncio.sleep(_LOOK_EVERY_S)
                 with translated_writing():
                     await asyncio.to_thread(place_hold_still, home)
                 await _until(partial(asyncio.to_thread, is_held, home), every_s=_POLL_S)
         except TimeoutError as error:
             raise RuntimeFailed(
-                f"The gateway did not close its state within {_HELD_WITHIN_S:g} s."
+                f"The gateway did not get ready to be held within {_HELD_WITHIN_S:g} s. Of its "
+                f"state it had open: {', '.join(sorted(open_files)) or 'nothing'}."
             ) from error
         # Paused first: nothing is written any more.
         await self.pause(user_id)
-        if not await self._has_state_closed(user_id):
-            raise RuntimeFailed("The gateway opened its state again.")
+        if open_files := await self._open_state(user_id):
+            raise RuntimeFailed(f"The gateway opened again: {', '.join(sorted(open_files))}.")
         await asyncio.to_thread(empty, home)
 
-    async def _has_state_closed(self, user_id: str) -> bool:
+    async def _open_state(self, user_id: str) -> set[str]:
         where = await self.whereabouts(user_id)
         if where is None:
             raise RuntimeFailed("The gateway's processes are not visible on this host.")
         try:
-            return not await asyncio.to_thread(has_open, STATE, where.pids())
+            return await asyncio.to_thread(open_below, STATE, where.pids())
         except OSError as error:
             raise RuntimeFailed(f"The gateway's open files cannot be read: {error}.") from error
 

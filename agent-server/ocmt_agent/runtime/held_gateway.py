@@ -44,13 +44,14 @@ def is_held(home: Path) -> bool:
     return (home / "state" / ".held").exists()
 
 
-def has_open(folder: str, pids: Iterable[int]) -> bool:
-    """Whether a process has a file below `folder` open, as it is named in its container.
+def open_below(folder: str, pids: Iterable[int]) -> set[str]:
+    """The files below `folder` that a process has open, as they are named in its container.
 
     SQLite deletes the log of a database by its name when it closes it. So a state is only replaced
     while nothing of it is open. Raises `OSError` if this server may not look.
     """
-    return any(name.startswith(f"{folder}/") for pid in pids for name in _open_files(pid))
+    names = {name for pid in pids for name in _open_files(pid)}
+    return {name for name in names if name.startswith(f"{folder}/")}
 
 
 def _open_files(pid: int) -> list[str]:

@@ -41,6 +41,8 @@ ROOMY = HostFigures(64 * GIB, 60 * GIB, 64 * GIB, 64 * GIB, None, swap_disk=64 *
 ADA, BEA = "user-ada-4711", "user-bea-0815"
 TOKENS = {ADA: "adas-own-agent-token-0123", BEA: "beas-own-agent-token-9876"}
 _MAKES_ONE_WITHIN = 5
+_ANSWERS_WITHIN_S = 300
+"""A boot is a part of the first answer."""
 
 
 @asynccontextmanager
@@ -121,7 +123,7 @@ async def chat(parts: Parts, user_id: str, message: str, *, after: str | None = 
             f"{proxy.url}/api/containers/{user_id}/proxy/", headers={AUTH_HEADER: TOKEN}
         ) as socket,
     ):
-        caller = Caller(socket)
+        caller = Caller(socket, limit_s=_ANSWERS_WITHIN_S)
         assert (await caller.introduce())["ok"]
         history = await caller.ask("chat.history", "h", sessionKey="main", limit=50)
         listed = await caller.ask("sessions.list", "l", limit=50)

@@ -10,8 +10,8 @@ from ocmt_agent.runtime.held_gateway import (
     are_on_one_disk,
     empty,
     end_hold,
-    has_open,
     move_state,
+    open_below,
     place_hold,
     place_hold_still,
 )
@@ -69,9 +69,9 @@ def test_open_files_are_found_by_their_folder(tmp_path: Path) -> None:
     file = tmp_path / "state" / "db.sqlite"
     file.parent.mkdir()
     with file.open("w"):
-        assert has_open(str(tmp_path / "state"), [os.getpid()])
-        assert not has_open(str(tmp_path / "stat"), [os.getpid()])
-    assert not has_open(str(tmp_path / "state"), [os.getpid(), 2**22 - 1])
+        assert open_below(str(tmp_path / "state"), [os.getpid()]) == {str(file)}
+        assert open_below(str(tmp_path / "stat"), [os.getpid()]) == set()
+    assert open_below(str(tmp_path / "state"), [os.getpid(), 2**22 - 1]) == set()
 
 
 def test_what_a_spare_wrote_is_removed(homes: tuple[Path, Path]) -> None:
