@@ -113,15 +113,21 @@ def serve_peer(port: int, upstream: str) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
-def litellm_config(upstream: int) -> str:
-    """LiteLLM's configuration, which is also JSON."""
+def litellm_config(upstream: int, master_key: str) -> str:
+    """LiteLLM's configuration, which is also JSON. It does not start without a master key."""
     to_upstream = {
         "model": "openai/m",
         "api_base": f"http://127.0.0.1:{upstream}/v1",
         "api_key": "sk-x",
     }
     models = [{"model_name": "default", "litellm_params": to_upstream}]
-    return json.dumps({"model_list": models, "litellm_settings": {"telemetry": False}})
+    return json.dumps(
+        {
+            "model_list": models,
+            "litellm_settings": {"telemetry": False},
+            "general_settings": {"master_key": master_key},
+        }
+    )
 
 
 async def furnish(environment: dict[str, str], token: str) -> None:
@@ -173,6 +179,7 @@ async def first_byte_ms(session: aiohttp.ClientSession, target: Target, times: i
         async with session.post(
             target.url, json={**BODY, "stream": True}, headers=target.headers
         ) as answer:
+            assert answer.status == 200, await answer.text()
             await answer.content.readany()
             taken.append(time.perf_counter() - started)
             await answer.read()
@@ -183,6 +190,7 @@ async def streams_mb_per_s(session: aiohttp.ClientSession, target: Target, times
     async def one() -> int:
         body = {**BODY, "stream": True, "n": CHUNKS}
         async with session.post(target.url, json=body, headers=target.headers) as answer:
+            assert answer.status == 200, await answer.text()
             return len(await answer.read())
 
     started = time.perf_counter()
@@ -223,7 +231,7 @@ async def measure(targets: list[Target], rounds: int) -> dict[str, dict[str, flo
 
 
 async def until_up(session: aiohttp.ClientSession, target: Target) -> None:
-    async with asyncio.timeout(180):  # LiteLLM imports for long
+    async with asyncio.timeout(60):  # LiteLLM imports for long
         while True:
             try:
                 async with session.post(target.url, json=BODY, headers=target.headers) as answer:
@@ -261,10 +269,12 @@ async def run(rounds: int, litellm: str | None) -> dict[str, Any]:
         ]
         if litellm is not None:
             config = Path(folder) / "litellm.yaml"
-            config.write_text(litellm_config(upstream))
+            master_key = f"sk-{secrets.token_hex(32)}"
+            config.write_text(litellm_config(upstream, master_key))
             command = (litellm, "--config", str(config), "--host", "127.0.0.1")
             stack.enter_context(process(*command, "--port", str(litellm_port)))
-            targets.append(Target("LiteLLM", base.format(litellm_port, ""), {}))
+            to_litellm = {"authorization": f"Bearer {master_key}"}
+            targets.append(Target("LiteLLM", base.format(litellm_port, ""), to_litellm))
         figures = await measure(targets, rounds)
     ours_, peer_, direct = figures["ours"], figures["plain httpx2 proxy"], figures["direct"]
     ratios = {

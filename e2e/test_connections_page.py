@@ -15,7 +15,7 @@ from ocmt_testing.oidc_provider import (
 from ocmt_testing.system.chat import ChatPage, go_to
 from ocmt_testing.system.looks import barriers, wider_than_their_place
 from ocmt_testing.system.stack import Stack
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 SCOPES = "openid Know which account it is\nnotes Read notes"
 ACCOUNT = "a-person-with-a-rather-long-name-at-notes"
@@ -43,6 +43,25 @@ def running_provider(redirect_uri: str) -> Iterator[AuthorizationServer]:
         thread.join()
 
 
+def lose_the_first(page: Page, *patterns: str) -> list[str]:
+    """Break off the first request to each address, as Chromium does when the network changes.
+
+    Returns the list to which their addresses are added.
+    """
+    lost: list[str] = []
+
+    def break_off(route: Route) -> None:
+        if route.request.url in lost:
+            route.fallback()
+        else:
+            lost.append(route.request.url)
+            route.abort("internetdisconnected")
+
+    for pattern in patterns:
+        page.route(pattern, break_off)
+    return lost
+
+
 def go_to_notes(page: Page, provider: AuthorizationServer) -> None:
     page.get_by_role("button", name="Notes", exact=True).click()
     page.get_by_label("Read notes").check()
@@ -59,9 +78,12 @@ def test_an_account_is_refused_connected_tested_and_disconnected(
     ):
         page = chat.page
         chat.sign_in(stack.link("admin@localhost"))
+        lost = lose_the_first(page, "**/assets/settings-*.js", "**/api/admin/integrations")
         go_to(page, "Settings")
         form = page.locator("settings-oauth-clients")
         form.get_by_role("button", name=re.compile("(Set up|Change) Own provider")).click()
+        assert any("/assets/" in url for url in lost)
+        assert f"{stack.url}/api/admin/integrations" in lost
         for label, value in (
             ("Name", "Notes"),
             ("Authorization endpoint", f"{provider.url}/auth"),

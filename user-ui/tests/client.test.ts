@@ -44,8 +44,32 @@ describe("the API", () => {
   });
 
   it("has a sentence for no answer at all", async () => {
-    const api = new Api("", () => Promise.reject(new TypeError("failed")));
+    const api = new Api("", () => Promise.reject(new TypeError("failed")), []);
     await expect(api.me()).rejects.toMatchObject({ status: 0, code: "unreachable" });
+  });
+
+  it.each([
+    ["reads again when the network changed", (api: Api) => api.sessions(), 3, true],
+    ["never repeats a change by itself", (api: Api) => api.signOut(), 1, false],
+  ])("%s", async (_, call, times, works) => {
+    let sent = 0;
+    const lost = () => Promise.reject(new TypeError("ERR_NETWORK_CHANGED"));
+    const api = new Api(
+      "",
+      () => (++sent < 3 ? lost() : Promise.resolve(new Response('{"sessions":[]}'))),
+      [0, 0],
+    );
+    const outcome = await call(api).then(
+      () => true,
+      () => false,
+    );
+    expect([sent, outcome]).toEqual([times, works]);
+  });
+
+  it("does not repeat what a server answered with an error", async () => {
+    const [api, requests] = answering(503, { code: "database-away", detail: "Wait." });
+    await expect(api.model()).rejects.toMatchObject({ status: 503 });
+    expect(requests).toHaveLength(1);
   });
 
   it("notices the end of the session in any answer", async () => {

@@ -49,9 +49,10 @@ class SignInLimits:
             if not self._limiter.hit(limit, key):
                 reset_at = self._limiter.get_window_stats(limit, key).reset_time
                 wait_s = max(1, math.ceil(reset_at - time.time()))
+                seconds = "second" if wait_s == 1 else "seconds"
                 raise Problem(
                     429,
                     "too-many-attempts",
-                    f"Too many attempts. Wait {wait_s} seconds and try again.",
+                    f"Too many attempts. Wait {wait_s} {seconds} and try again.",
                     retry_after_s=wait_s,
                 )

@@ -52,7 +52,7 @@ class RealServer:
         self.credentials: list[str] = []
         self.held: asyncio.Event | None = None
         """If set, calls wait for it."""
-        self.call_takes_s = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.seen: list[Seen] = []
         self.accepted: Callable[[str], bool] = lambda _: True
         """Whether a credential is accepted; others get a 401."""
@@ -70,8 +70,19 @@ class RealServer:
             server, json_response=json_response, stateless=stateless
         )
 
+    def hold(self) -> None:
+        """Keep calls waiting from now on, until `release`."""
+        self.held = asyncio.Event()
+
+    def release(self) -> None:
+        """Answer the waiting calls. May be called by any thread."""
+        held, self.held = self.held, None
+        if held is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(held.set)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator["RealServer"]:
+        self._loop = asyncio.get_running_loop()
         ready, ended = asyncio.Event(), asyncio.Event()
 
         async def manage() -> None:
@@ -130,7 +141,6 @@ class RealServer:
         self.credentials.append(credential)
         if self.held is not None:
             await self.held.wait()
-        await asyncio.sleep(self.call_takes_s)
         text = json.dumps([params.name, params.arguments, credential])
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 

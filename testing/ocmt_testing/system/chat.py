@@ -1,12 +1,22 @@
 """The page in a browser, operated only through accessible roles and names."""
 
 import re
+import sys
 import uuid
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import httpx2
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocket, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    WebSocket,
+    expect,
+)
+from playwright.sync_api import Error as PlaywrightError
 
 from ocmt_testing.system.stack import Stack
 
@@ -52,7 +62,15 @@ class ChatPage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._show_what_is_seen()
         self.context.close()
+
+    def _show_what_is_seen(self) -> None:
+        """Print what a person would see, for the report of a failed test."""
+        with suppress(PlaywrightError):
+            text = self.page.locator("body").aria_snapshot(timeout=5_000)
+            print(f"{self.page.url}\n{text[:6_000]}\n{self.complaints}", file=sys.stderr)
 
     def sign_in(self, link: str) -> None:
         self.page.goto(link)

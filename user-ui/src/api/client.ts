@@ -1,5 +1,6 @@
 /** The management server's API as functions; a failed request throws a `Problem`. */
 
+import { again, WAITS_MS } from "./again";
 import type { BudgetRequest, Decision, ModelRequest, ProviderId, Routes } from "./generated";
 import { problemOf, unreachable } from "./problem";
 
@@ -21,6 +22,8 @@ export class Api {
   constructor(
     private readonly base: string,
     private readonly send: Send = (url, init) => fetch(url, init),
+    /** Before a request that only reads is sent again, because no server answered. */
+    private readonly waits = WAITS_MS,
   ) {}
 
   /** The address of the chat socket. */
@@ -101,7 +104,8 @@ export class Api {
     let response: Response;
     try {
       const search = query === undefined ? "" : `?${new URLSearchParams(query).toString()}`;
-      response = await this.send(this.base + url + search, init);
+      const send = () => this.send(this.base + url + search, init);
+      response = await (method === "GET" ? again(send, this.waits) : send());
     } catch {
       throw unreachable();
     }

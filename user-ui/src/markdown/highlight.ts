@@ -4,6 +4,8 @@ import DOMPurify from "dompurify";
 import hljs from "highlight.js/lib/core";
 import type { LanguageFn } from "highlight.js";
 
+import { again } from "../api/again";
+
 type Loader = () => Promise<{ default: LanguageFn }>;
 
 const LONGEST = 50_000;
@@ -82,7 +84,7 @@ async function load(language: string): Promise<boolean> {
   if (loader === undefined) return false;
   if (hljs.getLanguage(language) !== undefined) return true;
   try {
-    hljs.registerLanguage(language, (await loader()).default);
+    hljs.registerLanguage(language, (await again(loader)).default);
     return true;
   } catch {
     return false; // offline: the code stays without colours

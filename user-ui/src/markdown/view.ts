@@ -6,6 +6,7 @@
  * slices, between which the page answers its user.
  */
 
+import { again } from "../api/again";
 import { copyText } from "../components/clipboard";
 import { blocksOf, nodesOf, type Block } from "./render";
 
@@ -71,8 +72,8 @@ function enhance(element: HTMLElement): void {
   window.setTimeout(() => {
     if (!element.isConnected) return; // replaced while it was streaming
     const load = math
-      ? import("./typeset").then(({ typeset }) => typeset(element))
-      : import("./highlight").then(({ highlight }) => highlight(element));
+      ? again(() => import("./typeset")).then(({ typeset }) => typeset(element))
+      : again(() => import("./highlight")).then(({ highlight }) => highlight(element));
     load.catch(() => undefined); // offline: it stays readable as it is
   }, SETTLED_MS);
 }

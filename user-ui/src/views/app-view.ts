@@ -7,6 +7,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, query, state } from "lit/decorators.js";
 import { keyed } from "lit/directives/keyed.js";
 
+import { again } from "../api/again";
 import { Api } from "../api/client";
 import { Problem, sentence } from "../api/problem";
 import type { Me } from "../api/generated";
@@ -232,7 +233,7 @@ export class AppView extends LitElement {
     if (pathNow() === "/sign-in") history.replaceState(null, "", this.target.take());
     this.show();
     // Not needed for the first look at the chat.
-    await import("../components/chat-sidebar").catch(() => undefined);
+    await again(() => import("../components/chat-sidebar")).catch(() => undefined);
   }
 
   private begin(me: Me): void {
@@ -275,7 +276,7 @@ export class AppView extends LitElement {
   }
 
   private load(view: View): void {
-    view.load().then(
+    again(view.load).then(
       () => (this.incomplete = false),
       () => (this.incomplete = true),
     );
@@ -283,7 +284,7 @@ export class AppView extends LitElement {
 
   /** Most visits are signed in, and start without this code. */
   private loadSignIn(): void {
-    import("./sign-in-view").catch(() => (this.incomplete = true));
+    again(() => import("./sign-in-view")).catch(() => (this.incomplete = true));
   }
 
   private readonly onChat = () => {

@@ -4,6 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
+import { again } from "../api/again";
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
 import { isAsleep, isSettingUp } from "../chat/protocol";
@@ -174,7 +175,7 @@ export class ChatView extends LitElement {
   private loadCards(): void {
     if (this.chat.approvals.length === 0) return;
     // Without it the link stays; the next change tries again.
-    import("../components/decision-card").catch(() => undefined);
+    again(() => import("../components/decision-card")).catch(() => undefined);
   }
 
   private setDraft(text: string): void {

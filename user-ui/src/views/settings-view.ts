@@ -3,6 +3,7 @@
 import { LitElement, css, html, nothing } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
+import { again } from "../api/again";
 import type { Api } from "../api/client";
 import type { Me } from "../api/generated";
 import { base, controls } from "../styles/controls";
@@ -38,12 +39,12 @@ export class SettingsView extends LitElement {
 
   override firstUpdated(): void {
     this.heading?.focus();
-    import("./account-data").catch(() => (this.incomplete = true));
+    again(() => import("./account-data")).catch(() => (this.incomplete = true));
     if (this.me.user.role === "admin") {
       Promise.all([
-        import("./settings-shared-keys"),
-        import("./settings-shared-tools"),
-        import("./settings-oauth-clients"),
+        again(() => import("./settings-shared-keys")),
+        again(() => import("./settings-shared-tools")),
+        again(() => import("./settings-oauth-clients")),
       ]).catch(() => (this.incomplete = true));
     }
     void pageRelease().then((release) => (this.page = release));
