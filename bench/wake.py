@@ -138,7 +138,7 @@ async def _spares(agents: Agents, figures: dict[str, list[float]], rounds: int) 
     await agents.chat(USER)
     for number in range(rounds):
         for ready in (True, False):  # the first takes the spare that there is
-            user = f"{USER}-new-{number}-{ready}"
+            user = f"{USER}-new-{number}-{'spare' if ready else 'boot'}"
             if ready:
                 await agents.spare_ready(held=False)
             started = time.perf_counter()

@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from ocmt_cli.ports import holder, is_free
-from ocmt_common.container_names import USER_LABEL
+from ocmt_common.container_names import USER_LABEL, instance_label
 from ocmt_common.user_ids import HOME_PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -254,6 +254,14 @@ class Docker:
     async def remove(self, container: str) -> None:
         await self._call("DELETE", f"/containers/{container}", params={"force": "1"})
 
+    async def remove_all(self, agents: Path) -> None:
+        """Remove the containers of an agent server that has ended: those of spares."""
+        filters = json.dumps({"label": [instance_label(agents)]})
+        for one in await self._call(
+            "GET", "/containers/json", params={"all": "1", "filters": filters}
+        ):
+            await self.remove(str(one["Id"]))
+
     async def rss(self, container: str) -> int:
         """Bytes of anonymous memory in RAM, from the Engine's stats."""
         query = {"stream": "0", "one-shot": "1"}
@@ -372,6 +380,7 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
                     await agents.remove(user)
                 child.terminate()
                 child.wait(60)
+                await agents.docker.remove_all(Path(folder, "agent", "agents"))
 
 
 def _start(environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":

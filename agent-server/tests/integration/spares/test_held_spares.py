@@ -283,6 +283,25 @@ async def test_one_is_used_once_its_agent_is_on_the_same_openclaw(tmp_path: Path
         assert host.parts.registry.get("ada").openclaw == "2026.9.7"
 
 
+async def test_a_held_gateway_which_handles_no_signal_is_not_waited_for_at_the_end(
+    tmp_path: Path,
+) -> None:
+    runtime, graces = FakeRuntime(), {}
+    stop = runtime.stop
+
+    async def noted(user_id: str, *, grace_s: float) -> None:
+        graces[user_id] = grace_s
+        await stop(user_id, grace_s=grace_s)
+
+    async with open_host(tmp_path, runtime=runtime, STOP_AGENTS_ON_EXIT="true") as host:
+        await stopped(host)
+        (held,) = await host.make_spares(1, held=True)
+        (other, *_) = host.parts.spares.ready()
+        runtime.stop = noted  # type: ignore[method-assign]
+    assert graces[held.user_id] == 0
+    assert graces[other.user_id] > 0
+
+
 async def test_a_spare_of_either_kind_is_for_its_own_kind(tmp_path: Path) -> None:
     runtime, clock = FakeRuntime(), FakeClock()
     gateway = FakeControl(runtime)
