@@ -23,8 +23,13 @@ def _hold_still(home: Path) -> Path:
     return home / "config" / "hold-still"
 
 
+def _held(home: Path) -> Path:
+    return home / "state" / ".held"
+
+
 def place_hold(home: Path) -> None:
     """From now on the gateway does not get the lock that it takes first. Raises `OSError`."""
+    _held(home).unlink(missing_ok=True)  # of an earlier try
     _hold(home).touch(mode=0o644)
 
 
@@ -41,7 +46,7 @@ def end_hold(home: Path) -> None:
 
 def is_held(home: Path) -> bool:
     """Whether the gateway of a spare waits. It says so in its state, which no user has had yet."""
-    return (home / "state" / ".held").exists()
+    return _held(home).exists()
 
 
 def open_below(folder: str, pids: Iterable[int]) -> set[str]:

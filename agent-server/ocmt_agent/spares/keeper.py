@@ -19,7 +19,6 @@ from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
 from ocmt_agent.decisions.spare_count import Wanted, is_quiet, wanted, wanted_for_stopped
 from ocmt_agent.hibernation.assembly import Hibernation
-from ocmt_agent.hibernation.problems import runtime_problems
 from ocmt_agent.hibernation.spare_pool import SparePool
 from ocmt_agent.hibernation.wake_admission import HostReader
 from ocmt_agent.memory.manager import MemoryManager
@@ -39,6 +38,7 @@ _LONGEST_WAIT_S = 30.0
 _RETRY_AFTER_S = 300.0
 """After one could not be made; twice as long after each that follows, up to a day."""
 _MOST_DOUBLINGS = 8
+_HOLD_TRIES = 2
 
 
 class SpareKeeper:
@@ -198,8 +198,18 @@ class SpareKeeper:
     async def _hold(self, spare: Agent) -> None:
         """Let its gateway go back to where it reads a state, and freeze it there."""
         spare.access = None
-        with runtime_problems():
-            await self._runtime.hold_gateway(spare.user_id)
+        for tries_left in reversed(range(_HOLD_TRIES)):
+            try:
+                await self._runtime.hold_gateway(spare.user_id)
+                break
+            except RuntimeFailed:
+                if not tries_left:
+                    raise
+            # It had something of its state open: a restart without a message closes that.
+            await self._runtime.create(spare.spec())  # ends the hold
+            observed = await self._runtime.inspect(spare.user_id)
+            await self._hibernation.reconciler.open(spare, observed)
+            spare.access = None
         spare.next_job_at = None  # that was in the state, which is gone
         await self._registry.move(spare, HibernationState.PAUSED, why=reasons.BEFOREHAND)
         self._memory.slept(spare)

@@ -237,16 +237,26 @@ async def test_a_gateway_that_cannot_be_held_is_tried_ever_less_often(tmp_path: 
     async with open_host(tmp_path, figures=ROOMY) as host:
         await stopped(host)
         for _ in range(12):
-            host.runtime.faults["hold_gateway"] = [RuntimeFailed("It cannot.")]
+            host.runtime.faults["hold_gateway"] = [RuntimeFailed("It cannot.")] * 2
             host.clock.advance(minutes=10)
             await host.parts.spares.look()
-        assert 3 <= host.runtime.calls["hold_gateway"] <= 5
+        assert 6 <= host.runtime.calls["hold_gateway"] <= 10
         # Those for new users are made as before.
         assert len(host.parts.spares.ready()) == 1
         host.runtime.faults.clear()
         host.clock.advance(hours=24)
         await host.parts.spares.look()
         assert len(host.parts.spares.ready(held=True)) == 1
+
+
+async def test_a_gateway_with_an_open_state_is_restarted_once_more(tmp_path: Path) -> None:
+    async with open_host(tmp_path) as host:
+        await stopped(host)
+        host.runtime.faults["hold_gateway"] = [RuntimeFailed("It has a database open.")]
+        (spare,) = await host.make_spares(1, held=True)
+        assert host.runtime.calls["hold_gateway"] == 2
+        assert host.runtime.containers[spare.user_id].on_hold
+        await use(host)
 
 
 @pytest.mark.parametrize("with_state", [True, False])

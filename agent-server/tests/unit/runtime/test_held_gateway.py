@@ -10,6 +10,7 @@ from ocmt_agent.runtime.held_gateway import (
     are_on_one_disk,
     empty,
     end_hold,
+    is_held,
     move_state,
     open_below,
     place_hold,
@@ -86,8 +87,10 @@ def test_what_a_spare_wrote_is_removed(homes: tuple[Path, Path]) -> None:
 
 def test_ending_a_hold_that_was_not_placed_does_nothing(homes: tuple[Path, Path]) -> None:
     _, home = homes
+    (home / "state" / ".held").touch()
     place_hold(home)
     place_hold_still(home)
+    assert not is_held(home), "by an earlier try"
     for _ in range(2):
         end_hold(home)
         assert list((home / "config").iterdir()) == []
