@@ -162,7 +162,7 @@ class AlwaysAwake:
     async def using(self, user_id: str, *, kind: ActivityKind) -> AsyncIterator[GatewayAccess]:
         yield await self.awake(user_id, kind=kind)
 
-    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+    def run_ended(self, user_id: str, *, kind: ActivityKind) -> None:
         pass
 
     def doubt(self, access: GatewayAccess) -> None:

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Writes .env for compose.yaml, once: the secrets in it are never made again.
+# Writes .env with new secrets for compose.yaml. Keeps an existing .env, whose secrets are in use.
 set -eu
 cd "$(dirname "$0")"
 domain=${1:?usage: sh compose-env.sh DOMAIN}
 if [ -e .env ]; then
-  echo ".env is there already; nothing was changed" >&2
+  echo ".env exists already and was kept. Edit it by hand: new secrets would not open the vault" >&2
   exit 1
 fi
 umask 077

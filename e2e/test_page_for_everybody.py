@@ -68,7 +68,7 @@ STATES: dict[str, tuple[list[dict[str, Any]], str, int]] = {
     "failed": ([FAILED], "trouble", 0),
     "out of reach": ([status("running"), OUT_OF_REACH], "trouble", len(SAID)),
 }
-"""What is told, what the pill makes of it, and how many messages are shown then."""
+"""The server's frames, the pill's state after them, and the number of messages shown."""
 
 
 def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[..., None]:
@@ -99,7 +99,7 @@ def told(frames: list[dict[str, Any]], said: list[dict[str, Any]]) -> Callable[.
 
 
 def beyond_the_screen(page: Page) -> int:
-    """How far the page as a whole can be scrolled, which only its views can."""
+    """By how many pixels the page as a whole can be scrolled; only its views should scroll."""
     return int(
         page.evaluate(
             "document.scrollingElement.scrollTo(0, 1e6), document.scrollingElement.scrollTop"

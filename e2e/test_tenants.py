@@ -13,7 +13,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from ocmt_agent.api import endpoints as agent_endpoints
-from ocmt_agent.api import file_endpoints
+from ocmt_agent.api import file_endpoints, tool_server_endpoints
 from ocmt_agent.auth import OPEN_PATHS
 from ocmt_agent.proxy.routes import PATH as PROXY_PATH
 from ocmt_management.app import ROUTERS
@@ -41,7 +41,7 @@ def routes_of(*routers: APIRouter) -> list[tuple[str, str]]:
 MANAGEMENT_ROUTES = [route for route in routes_of(*ROUTERS) if route not in SIGN_OUT]
 AGENT_ROUTES = [
     *(route for route in routes_of(agent_endpoints.router) if route[1] not in OPEN_PATHS),
-    *routes_of(file_endpoints.router),
+    *routes_of(file_endpoints.router, tool_server_endpoints.router),
     ("GET", PROXY_PATH),
     ("POST", PROXY_PATH),
 ]

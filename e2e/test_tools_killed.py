@@ -1,7 +1,7 @@
 """The real agent's call that waits for a decision, while each process of the system is killed.
 
-The tool's server counts: it gets the call once. If management dies while the call runs, the call is
-shown as uncertain, the agent is told so, and it is never repeated.
+The tool server counts the calls: it gets each at most once. If management dies while the call runs,
+the call is shown as uncertain, the agent gets that as its outcome, and it is never repeated.
 """
 
 import os
@@ -49,7 +49,7 @@ class Life:
         card.get_by_role("button", name="Allow once").click()
 
     def is_given_up(self) -> None:
-        """The person stops the turn, so that the outcome is delivered as a message."""
+        """The person stops the run, so that the outcome is delivered as a message."""
         self.person.chat.page.get_by_role("button", name="Stop").click()
 
     def has_state(self, *states: str) -> str:

@@ -82,7 +82,7 @@ async def _data_folder(folder: Path, *, wait: bool) -> AsyncIterator[None]:
     """Hold the data folder's lock during the block: only one server may control the agents.
 
     With `wait`, wait until the previous release unlocks the folder. Otherwise raises `Taken` if
-    another server holds the lock.
+    another server holds the lock. Raises `SettingsError` for a folder that cannot be used.
     """
     while (lock := _try_lock(folder)) is None:
         if not wait:
@@ -105,6 +105,8 @@ def _try_lock(folder: Path) -> FileLock | None:
 
 async def serve(settings: AgentSettings, handover: Handover) -> None:
     """Serve until SIGTERM or SIGINT. The agents keep running, unless STOP_AGENTS_ON_EXIT is set.
+
+    Raises `SettingsError`, `StoreError`, `RuntimeUnavailable` or `Taken` if it cannot start.
 
     In a handover, the next release starts once this one unlocks the data folder. The relay accepts
     requests until then, so that none is refused. It finishes its responses during the drain, while
@@ -220,7 +222,7 @@ async def _end_relay(relay: "_Server", relaying: asyncio.Task[None]) -> None:
 async def _relay_socket(
     runtime: Runtime, settings: AgentSettings, handover: Handover
 ) -> socket.socket | None:
-    """The relay's socket; `None` while its address does not exist. Raises `Taken`."""
+    """The relay's socket; `None` while there is no address to listen on. Raises `Taken`."""
     if (shared := handover.listener("relay")) is not None:
         return shared
     try:

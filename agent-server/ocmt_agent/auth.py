@@ -18,7 +18,7 @@ def exactly(token: str) -> Callable[[str], bool]:
 
 
 class TokenMiddleware:
-    """Rejects requests and WebSocket handshakes without the right `x-auth-token`."""
+    """Rejects requests and WebSocket handshakes without the right token, except on open paths."""
 
     def __init__(self, app: ASGIApp, *, accepts: Callable[[str], bool], called: str) -> None:
         """`called` names the token in error messages."""

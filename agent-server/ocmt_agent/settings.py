@@ -52,7 +52,8 @@ class AgentSettings(Settings):
     )
     runtime: Literal["auto", "docker", "process"] = Field(
         "auto",
-        description="the runtime; auto is Docker where an engine answers, else processes",
+        description="the runtime; auto is Docker where an engine has the agents' image, else "
+        "processes, and keeps to what it first chose",
     )
     openclaw_image: str = Field(
         default_factory=default_image, min_length=1, description="image of the agents' containers"
@@ -88,8 +89,8 @@ class AgentSettings(Settings):
         10_240,
         ge=64,
         le=2**31,
-        description="disk that one agent may use, in MB, and 64 files for each of them; at twice "
-        "as much, or when the host's disk is nearly full, it is stopped",
+        description="disk that one agent may use, in MB, and 64 files for each of them; an agent "
+        "over it is stopped at twice as much, or when the host's disk is nearly full",
     )
     spare_agents: int = Field(
         5,

@@ -206,7 +206,7 @@ def _has_room_for_tools(read_host: HostReader) -> bool:
 
 @asynccontextmanager
 async def watching(parts: Parts) -> AsyncIterator[None]:
-    """Run the background loops during the block: agents, memory, disk, copies, tool servers."""
+    """Run the server's background tasks during the block."""
     loops = (
         parts.hibernation.loop.run(),
         parts.memory.run(),

@@ -76,12 +76,12 @@ class World:
     breaks_off: bool = False
     asked: int = 0
     shape: Shape | None = None
-    """In which the last request came."""
+    """The shape of the last request."""
     body: dict[str, Any] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
     async def change(self, model: AgentModel) -> None:
-        """Return once the gateway has read what its model is."""
+        """Return once the gateway has read the shape of its model."""
         before = await self._reloads()
         await self.runtime.set_model("ada", model)
         async with asyncio.timeout(30):

@@ -236,7 +236,7 @@ def _tokens(two: Two) -> int:
 
 
 def _management_is_served(two: Two) -> bool:
-    """Whether the agent server obeys management's orders."""
+    """Wait until the agent server obeys management's orders."""
 
     def answers() -> bool:
         health = two.mgmt.health()

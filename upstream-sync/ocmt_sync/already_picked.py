@@ -21,8 +21,8 @@ How = Literal["trailer", "patch-id", "empty", "reverted", "history"]
 class AlreadyPicked:
     """How the fork has an upstream commit.
 
-    `how` is the evidence, "history" for the commit itself. `by` is the fork's commit that has it;
-    "" if only the content shows it.
+    `how` is the evidence, "history" for the commit itself. `by` is the fork's commit that picked or
+    reverted it; "" for "empty" and "history".
     """
 
     how: How
@@ -30,7 +30,7 @@ class AlreadyPicked:
 
 
 def patch_ids(git: Git, shas: Iterable[str], cache: CommitCache) -> dict[str, str]:
-    """Commit → stable patch-id, cached in the repository. Commits without a diff have none."""
+    """Commit → stable patch-id, cached in the repository. Merges and empty commits have none."""
     wanted = list(dict.fromkeys(shas))
     known = {sha: value.decode() for sha, value in cache.get("patch-id", wanted).items()}
     missing = [sha for sha in wanted if sha not in known]

@@ -1,7 +1,7 @@
 """Applies a plan to the sync branch.
 
-Everything is checked before anything changes. After a failure other than a conflict, such as a full
-disk, the branch and the work trees are restored.
+The plan is checked before anything changes. If git or the machine fails, such as with a full disk,
+the branch and the work trees are restored.
 """
 
 from ocmt_sync import worktree
@@ -37,7 +37,9 @@ def start_run(
     for sha in [*(line.commit for line in plan.lines), *([plan.target] if plan.target else [])]:
         if git.resolve(sha) is None:
             raise SyncError(
-                Exit.INPUT, f"The plan names {sha[:12]}, which is not in this repository."
+                Exit.INPUT,
+                f"The plan names {sha[:12]}, which is not in this repository. Run `ocmt sync "
+                "fetch`, or make a new plan.",
             )
     found = worktree.find_tree(repository, branch)
     if found is not None:
@@ -60,7 +62,10 @@ def resumed_run(repository: Repository, policy: Policy, *, lock: int) -> Run | N
 
 
 def carry_out(run: Run, progress: Progress) -> Applied:
-    """Run to the end or a conflict. On any other failure, undo the apply and raise `SyncError`."""
+    """Run to the end or a conflict. If git or the machine fails, undo the apply.
+
+    Raises `SyncError`.
+    """
     try:
         run.prepare()
         return run.go(progress)

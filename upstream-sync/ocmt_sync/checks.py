@@ -11,7 +11,7 @@ from pathlib import Path
 from ocmt_sync import worktree
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.git import Git, Repository, inherited
-from ocmt_sync.journal import read_journal
+from ocmt_sync.journal import UNFINISHED, read_journal
 from ocmt_sync.policy import Policy
 
 Progress = Callable[[str, int, int], None]
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def run_commands(commands: Sequence[str], folder: Path) -> Failure | None:
-    """Run the policy's commands in a shell until one fails. Returns that failure."""
+    """Run the policy's commands in a shell until one fails. Returns that failure, or `None`."""
     for command in commands:
         with subprocess.Popen(  # noqa: S602 (the operator's own lines, from their policy)
             command,
@@ -83,7 +83,7 @@ def check_branch(
     if not policy.test_commands:
         raise SyncError(Exit.INPUT, "The policy sets no test.commands. Add them to sync.toml.")
     if read_journal(repository.state) is not None:
-        raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")
+        raise SyncError(Exit.REFUSED, UNFINISHED)
     folder = worktree.find_tree(repository, branch)
     if folder is None:
         if repository.git.resolve(f"refs/heads/{branch}") is None:
@@ -100,7 +100,7 @@ def check_branch(
     try:
         failure = run_commands(policy.test_commands, folder)
         if failure is None or not bisect:
-            return Verdict(failure is None, tip, time.monotonic() - started, failure)
+            return Verdict(failure is None, tip, time.monotonic() - started, failure, tried=1)
         broke, base_fails, tried = _search(git, _range(repository, policy, git), policy, progress)
     finally:
         # Files changed by the commands would block the next apply.

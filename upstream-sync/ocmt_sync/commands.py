@@ -51,7 +51,9 @@ def init_(context: typer.Context, as_json: Json = False) -> None:
             with path.open("xb") as out:
                 out.write(default_policy_bytes())
         except FileExistsError as error:
-            raise SyncError(Exit.REFUSED, f"{path} already exists.") from error
+            raise SyncError(
+                Exit.REFUSED, f"{path} already exists. Edit it, or remove it first."
+            ) from error
         if as_json:
             emit({"policy": str(path)})
         else:

@@ -100,7 +100,7 @@ def speaking(as_json: bool) -> Iterator[Progress]:
 def _describe_system_error(error: OSError | sqlite3.Error) -> str:
     said = str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full."
+        return "The disk is full. Free space on it, then run the command again."
     if isinstance(error, sqlite3.Error) and "disk" in said:
         return f"The disk is full, or broken ({said})."
     if isinstance(error, PermissionError) or "readonly" in said or "Read-only" in said:

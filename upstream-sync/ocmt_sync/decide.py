@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ocmt_sync import worktree
 from ocmt_sync.already_picked import patch_ids
-from ocmt_sync.divergence import Divergence, Item
+from ocmt_sync.divergence import Divergence, Item, refuse_diverged
 from ocmt_sync.errors import Exit, GitFailed, SyncError
 from ocmt_sync.git import Git
-from ocmt_sync.journal import Journal, read_journal
+from ocmt_sync.journal import UNFINISHED, Journal, read_journal
 from ocmt_sync.ledger import Act, Entry, ledger_file
 from ocmt_sync.planfile import Line, Plan
 
@@ -30,12 +30,8 @@ def record(
     repository, policy, refs = divergence.repository, divergence.policy, divergence.refs
     git, branch = repository.git, policy.sync_branch
     if read_journal(repository.state) is not None:
-        raise SyncError(
-            Exit.REFUSED,
-            "An apply is unfinished. Run `ocmt sync apply --continue` or `--abort` first.",
-        )
-    if refs.diverged:
-        raise SyncError(Exit.REFUSED, f"`{branch}` has diverged from {policy.fork_remote}'s.")
+        raise SyncError(Exit.REFUSED, UNFINISHED)
+    refuse_diverged(divergence)
     ids = patch_ids(git, [item.commit.sha for item in items], divergence.cache)
     entries = [
         Entry(i.commit.sha, act, reason, until, i.commit.subject, ids.get(i.commit.sha, ""), at, by)
@@ -91,7 +87,7 @@ def _commit(divergence: Divergence, path: str, body: bytes, subject: str) -> str
 
 
 def operator(git: Git) -> str:
-    """The committer's name and e-mail address in git's configuration. Raises `SyncError`."""
+    """The committer as git is configured: `NAME <ADDRESS>`. Raises `SyncError` if it is not set."""
     try:
         return git.text("var", "GIT_COMMITTER_IDENT").rsplit(" ", 2)[0]
     except GitFailed as error:

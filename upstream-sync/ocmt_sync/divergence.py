@@ -28,7 +28,8 @@ class Refs:
     """The heads of the branches.
 
     `base` is the commit to which picks are added: the head of the sync branch (the local one or, if
-    it is ahead, origin's), or of the fork's main branch if that contains the sync branch.
+    it is ahead, origin's), or of the fork's main branch if that contains the sync branch or there
+    is none.
     """
 
     upstream: str
@@ -80,7 +81,9 @@ def read_refs(repository: Repository, policy: Policy) -> Refs:
         main = refs.get(main_ref)
     if main is None:
         raise SyncError(
-            Exit.REPOSITORY, f"The fork has no branch `{policy.fork_branch}` (fork.branch)."
+            Exit.REPOSITORY,
+            f"The fork has no branch `{policy.fork_branch}`. Correct fork.branch in the policy, or "
+            "run `ocmt sync fetch`.",
         )
     sync = refs.get(f"refs/heads/{policy.sync_branch}")
     origin_sync = refs.get(f"refs/remotes/{policy.fork_remote}/{policy.sync_branch}")
@@ -117,7 +120,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Upstream's commits that the fork lacks, oldest first, and the fork's own."""
+    """Upstream's commits that the fork's branches do not contain, and the fork's own.
+
+    Both are oldest first.
+    """
 
     repository: Repository
     policy: Policy
@@ -144,7 +150,10 @@ class Divergence:
         """
         sha = self.repository.git.resolve(name)
         if sha is None:
-            raise SyncError(Exit.REPOSITORY, f"This repository has no commit `{name}`.")
+            raise SyncError(
+                Exit.REPOSITORY,
+                f"This repository has no commit `{name}`. Correct it, or run `ocmt sync fetch`.",
+            )
         if sha in self.items:
             return self.items[sha]
         if not self.repository.git.is_ancestor(sha, self.refs.upstream):
@@ -157,6 +166,17 @@ class Divergence:
         evidence = tuple(self.security_sources.evidence(commit))
         cls = self.policy.class_of(commit.files)
         return Item(commit, cls, evidence, AlreadyPicked("history", ""), None, False)
+
+
+def refuse_diverged(divergence: Divergence) -> None:
+    """Raise `SyncError` if both the sync branch and origin's have commits of their own."""
+    policy = divergence.policy
+    if divergence.refs.diverged:
+        raise SyncError(
+            Exit.REFUSED,
+            f"`{policy.sync_branch}` and the branch on {policy.fork_remote} have diverged. "
+            f"Rebase yours onto {policy.fork_remote}/{policy.sync_branch}.",
+        )
 
 
 def make_cache(repository: Repository, policy: Policy) -> CommitCache:
@@ -175,7 +195,10 @@ def read_commits(
 def read_divergence(
     repository: Repository, policy: Policy, *, today: date, progress: Progress
 ) -> Divergence:
-    """Read and classify the commits that the fork lacks, and find those it has in another form."""
+    """Read and classify the commits that the fork lacks, and find those it has in another form.
+
+    Raises `SyncError`.
+    """
     git, refs = repository.git, read_refs(repository, policy)
     cache = make_cache(repository, policy)
     progress("reading the fork's commits", 0, 0)

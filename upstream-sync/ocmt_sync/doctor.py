@@ -25,7 +25,7 @@ class Finding:
 
 
 def examine(repository: Repository, policy: Policy, *, now: datetime) -> list[Finding]:
-    """Run all checks; the list is empty if there are no findings."""
+    """Run the checks; those of upstream's files only if it is fetched. Empty without findings."""
     findings = [*_git(repository), *_remotes(repository, policy), *_state(repository)]
     findings += _advisories(repository, policy)
     upstream = repository.git.resolve(policy.upstream_ref)
@@ -62,7 +62,8 @@ def rule_findings(policy: Policy, paths: list[str]) -> list[Finding]:
             out.append(
                 Finding(
                     "dead-rule",
-                    f"`{rule.pattern}` never applies: earlier rules match all its files.",
+                    f"`{rule.pattern}` never applies: earlier rules match all its files. Move it "
+                    "before them, or remove it.",
                 )
             )
     for i, j, common in _crossings(policy, reach):
@@ -76,7 +77,7 @@ def rule_findings(policy: Policy, paths: list[str]) -> list[Finding]:
         )
     if unknown:
         some = ", ".join(shown(p) for p in unknown[:_SHOWN])
-        out.append(Finding("unclassed", f"{len(unknown)} files have no rule, such as {some}."))
+        out.append(Finding("unclassed", f"{len(unknown)} files have no rule: add one for {some}."))
     return out
 
 
@@ -95,7 +96,11 @@ def _git(repository: Repository) -> Iterator[Finding]:
     if repository.git.text("rev-parse", "--is-shallow-repository") == "true":
         yield Finding("shallow", "This clone is shallow: git fetch --unshallow.")
     if repository.git.succeeds("config", "--get-regexp", r"^remote\..*\.partialclonefilter$"):
-        yield Finding("partial", "This clone is partial: a forecast would download file by file.")
+        yield Finding(
+            "partial",
+            "This clone is partial: a forecast would download file by file. Make one without "
+            "--filter.",
+        )
 
 
 def _remotes(repository: Repository, policy: Policy) -> Iterator[Finding]:

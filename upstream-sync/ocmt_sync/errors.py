@@ -9,7 +9,7 @@ class Exit(IntEnum):
     DONE = 0
     FINDINGS = 1  # doctor found something, or the configured tests fail
     REPOSITORY = 3  # not a repository, no upstream, an unknown commit
-    INPUT = 4  # a mistake in the policy, the plan or an advisory file
+    INPUT = 4  # a mistake in the policy, the plan, an option's value or an advisory file
     CONFLICT = 5  # apply stopped at a conflict
     BUSY = 6  # another sync is running here
     REFUSED = 7  # the step would not be safe
@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
 
 class SyncError(Exception):
-    """An error with its exit code. `str()` says what to do."""
+    """An error with its exit code. `str()` says what is wrong and, if it is known, what to do."""
 
     def __init__(self, exit_code: Exit, message: str) -> None:
         super().__init__(message)

@@ -12,9 +12,10 @@ from ocmt_sync.security import download_advisories
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Upstream's head before and after a fetch.
+    """Upstream's head before (`None` at the first fetch) and after a fetch.
 
-    `rewritten` is whether the old head is no longer in upstream's history.
+    `new` is the number of commits that came, `rewritten` whether the old head is no longer in
+    upstream's history, and `advisories` are the URLs that were downloaded.
     """
 
     before: str | None
@@ -25,7 +26,9 @@ class Fetched:
 
 
 def fetch(repository: Repository, policy: Policy) -> Fetched:
-    """Fetch both remotes and the advisories. Updates all refs of a remote or none.
+    """Fetch upstream, the fork's remote if there is one, and the advisories.
+
+    Updates all refs of a remote or none.
 
     Raises `SyncError`.
     """

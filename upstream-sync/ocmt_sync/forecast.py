@@ -195,11 +195,10 @@ def prerequisites(
     *,
     paths: Collection[str],
 ) -> list[str] | None:
-    """A minimal subset of `earlier` after which `sha` applies to `paths` without a conflict.
+    """A small subset of `earlier` after which `sha` applies to `paths` without a conflict.
 
-    `earlier` has commits that touch `paths`, oldest first. Returns `None` if even all of them do
-    not help, since the conflict is then with the fork's own changes. Conflicts in other files, such
-    as a changelog, are ignored.
+    `earlier` has commits that touch `paths`, oldest first. Returns `None` if it is empty, or even
+    all of them do not help. Conflicts in other files, such as a changelog, are ignored.
     """
 
     def works(chosen: Sequence[str]) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 def glob_regex(pattern: str, *, ranges: bool = True) -> str:
     """Convert a glob to a regular expression.
 
-    `**` matches across folders, `*` and `?` within one, and a trailing `/` everything below.
+    `**` matches across folders, `*` and `?` within one, and a trailing `/` everything below. With
+    `ranges`, `[…]` matches one of its characters.
     """
     if pattern.endswith("/"):
         pattern += "**"

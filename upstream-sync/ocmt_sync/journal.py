@@ -34,11 +34,15 @@ class Journal:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
+UNFINISHED = "An apply is unfinished. Run `ocmt sync apply --continue` or `--abort` first."
+
+
 def journal_path(state: Path) -> Path:
     return state / "apply.json"
 
 
 def read_journal(state: Path) -> Journal | None:
+    """The journal; `None` if no apply is unfinished. Raises `SyncError` if it is damaged."""
     path = journal_path(state)
     try:
         return Journal(**json.loads(path.read_text(encoding="utf-8")))

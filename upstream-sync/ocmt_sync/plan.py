@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ocmt_sync.divergence import Divergence, Item, Progress
+from ocmt_sync.divergence import Divergence, Item, Progress, refuse_diverged
 from ocmt_sync.errors import Exit, SyncError
 from ocmt_sync.filters import Filters
 from ocmt_sync.forecast import (
@@ -27,7 +27,11 @@ NEUTRAL_CONFLICT = "conflicts only in neutral files"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which commits a plan lists (`filters`) and which of these it picks; it holds the others."""
+    """Which commits a plan lists (`filters`), and which of these it picks.
+
+    Of the others, `skip_unwanted` skips the classes `skip` and `neutral`. Empty commits, and merges
+    that `commits` does not name, are always skipped.
+    """
 
     classes: tuple[CommitClass, ...] = ("always",)
     security: bool = True
@@ -38,7 +42,7 @@ class Choice:
 
 
 def considered(divergence: Divergence, choice: Choice) -> list[Item]:
-    """The commits that a plan lists: open ones, named ones, and reverts of both.
+    """The commits that a plan lists: open ones by its filters, named ones, and reverts of both.
 
     A revert that was skipped together with its commit is relevant again if that commit is picked.
     """
@@ -92,13 +96,8 @@ def make_plan(
     progress: Progress,
 ) -> Plan:
     """Create a plan with its forecast, without changing the repository. Raises `SyncError`."""
-    refs, policy = divergence.refs, divergence.policy
-    if refs.diverged:
-        raise SyncError(
-            Exit.REFUSED,
-            f"`{policy.sync_branch}` and the branch on {policy.fork_remote} have diverged. "
-            f"Rebase yours onto {policy.fork_remote}/{policy.sync_branch}.",
-        )
+    refs = divergence.refs
+    refuse_diverged(divergence)
     items = considered(divergence, choice)
     lines = choose(items, choice)
     chosen = [line.commit for line in lines if line.do == "pick"]
@@ -140,7 +139,8 @@ def make_plan(
 def _target(divergence: Divergence, strategy: str, tag: str | None) -> tuple[str, str]:
     """`(hash, name)` of the commit to merge or snapshot; both empty for picks.
 
-    It is the tag's commit, or else upstream's head or its newest tag. Raises `SyncError`.
+    It is the tag's commit, or else upstream's head; for a snapshot its newest tag, if it has one.
+    Raises `SyncError`.
     """
     git = divergence.repository.git
     head = f"{divergence.policy.upstream_remote}/{divergence.policy.upstream_branch}"

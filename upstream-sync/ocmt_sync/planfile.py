@@ -19,7 +19,7 @@ _TARGETS = {"merge": ("target",), "snapshot": ("target", "before")}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What to do with a commit. `tree` is the forecast tree after it ("" unless picked)."""
+    """What to do with a commit. `tree` is the forecast tree after its pick, or ""."""
 
     do: Do
     commit: str
@@ -38,8 +38,8 @@ class Plan:
     """A plan, as its file stores it.
 
     `base` is the commit from which it starts, `target` the commit to merge or snapshot, and
-    `before` the upstream commit of the last snapshot. `compared` (strategy → its forecast as text)
-    is only a comment in the file.
+    `before`, for a snapshot, the upstream commit of the last one, or else the merge base.
+    `compared` (strategy → its forecast as text) is only a comment in the file.
     """
 
     strategy: Strategy

@@ -104,7 +104,7 @@ _SHAPE: Mapping[str, Mapping[str, type]] = {
 
 
 def parse_policy(data: bytes, *, source: str) -> Policy:
-    """Parse a policy. Raises one `SyncError` with all mistakes and their places."""
+    """Parse a policy. Raises one `SyncError` with all mistakes in its keys and rules."""
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from ocmt_sync.divergence import make_cache, read_commits
 from ocmt_sync.errors import Exit, GitFailed, SyncError
 from ocmt_sync.git import Repository, complaint, raw, shown, text
 from ocmt_sync.history import Commit
-from ocmt_sync.journal import read_journal
+from ocmt_sync.journal import UNFINISHED, read_journal
 from ocmt_sync.policy import Policy
 from ocmt_sync.security import SecuritySources
 
@@ -18,7 +18,7 @@ _GITHUB = re.compile(r"(?:github\.com[:/])([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether two URLs are of one repository, ignoring scheme, user and a `.git` suffix."""
+    """Whether two URLs are of one repository, ignoring scheme, user, case and a `.git` suffix."""
 
     def plain(url: str) -> str:
         url = re.sub(r"^[a-z+]+://", "", url.strip())
@@ -57,7 +57,7 @@ def check_destination(repository: Repository, policy: Policy) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """The result of a push. `repo` is OWNER/NAME on GitHub, "" elsewhere."""
+    """The result of a push. `repo` is OWNER/NAME as given or on GitHub, else ""."""
 
     url: str
     branch: str
@@ -75,11 +75,14 @@ def push(
     repo: str | None,
     dry_run: bool,
 ) -> Pushed:
-    """Push the sync branch by its full name, without force. Raises `SyncError`."""
+    """Push the sync branch by its full name, without force; with `dry_run`, only write the texts.
+
+    Raises `SyncError`.
+    """
     git, branch = repository.git, policy.sync_branch
     url = check_destination(repository, policy)
     if read_journal(repository.state) is not None:
-        raise SyncError(Exit.REFUSED, "An apply is unfinished: finish or abort it first.")
+        raise SyncError(Exit.REFUSED, UNFINISHED)
     tip = git.resolve(f"refs/heads/{branch}")
     if tip is None:
         raise SyncError(Exit.REFUSED, f"There is no branch `{branch}` yet: apply a plan first.")
@@ -166,5 +169,5 @@ def open_pull_request(pushed: Pushed, policy: Policy) -> str:
         input=raw(pushed.body), capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise SyncError(Exit.FAILED, f"gh: {shown(text(done.stderr).strip()[-600:])}")
+        raise SyncError(Exit.FAILED, f"`gh` failed: {shown(text(done.stderr).strip()[-600:])}")
     return text(done.stdout).strip()

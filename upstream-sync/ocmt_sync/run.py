@@ -183,7 +183,7 @@ class Run:
         return None
 
     def _decide(self) -> int:
-        """Commit the plan's decisions to the ledger, unless already done. Returns their number."""
+        """Commit a pick's decisions to the ledger, unless already done. Returns their number."""
         if self.plan.strategy != "pick":
             return 0
         entries = plan_entries(self.plan, self.journal, self._patch_ids)

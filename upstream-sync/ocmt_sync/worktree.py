@@ -47,7 +47,10 @@ def is_registered(git: Git, place: Path) -> bool:
 
 
 def default_place(repository: Repository, branch: str) -> Path:
-    """The work tree's folder, beside the main checkout, since operators resolve conflicts in it."""
+    """The work tree's folder, beside the main checkout, since operators resolve conflicts in it.
+
+    Without a checkout, as in a bare repository, it is in the git directory.
+    """
     main = list_trees(repository.git)[0].path
     if (main / ".git").is_dir():
         return main.with_name(f"{main.name}.{branch}")
@@ -177,7 +180,7 @@ def unfinished(git: Git) -> str:
 
 
 def put_back(git: Git) -> None:
-    """Discard an unfinished pick or merge, and reset the work tree to its branch."""
+    """Discard an unfinished pick or merge and all uncommitted files, except ignored ones."""
     git.result("cherry-pick", "--quit")
     git.result("clean", "-ffdq")  # frees space first: the reset needs some
     git.output("reset", "--hard", "--quiet", "HEAD")

@@ -1,6 +1,6 @@
-"""An agent's scheduled jobs, listed and changed through its gateway while it is awake.
+"""An agent's scheduled jobs, listed and changed through its gateway, which alone has them.
 
-Nothing here wakes an agent: its jobs are in its gateway only.
+Nothing here wakes an agent: while it is asleep, the calls raise a 409 `Problem`.
 """
 
 from collections.abc import AsyncIterator
@@ -43,13 +43,18 @@ class AgentJobs:
 
     @asynccontextmanager
     async def _changing(self, user_id: str, job_id: str) -> AsyncIterator[GatewayAccess]:
-        """For a change of one of the agent's own jobs, which counts as activity."""
+        """Access for a change of one of the agent's own jobs, which counts as activity.
+
+        Raises `Problem`, also for an unknown job and for one of OpenClaw's.
+        """
         async with self._access(user_id) as access:
             found = {job.id: job for job in await self._gateway.list_jobs(access)}.get(job_id)
             if found is None:
                 raise Problem(404, "no-such-job", "This job does not exist. Reload the list.")
             if not found.editable:
-                raise Problem(409, "job-not-editable", "OpenClaw keeps this job by itself.")
+                raise Problem(
+                    409, "job-not-editable", "OpenClaw keeps this job itself; it cannot be changed."
+                )
             agent = self._registry.get(user_id)
             self._registry.touch(agent, ActivityKind.HTTP)
             yield access
@@ -77,5 +82,5 @@ class AgentJobs:
                         retry_after_s=5,
                     ) from error
                 raise Problem(
-                    409, "job-refused", f"OpenClaw refused the change: {error.message}"
+                    409, "job-refused", f"OpenClaw refused the request: {error.message}"
                 ) from error

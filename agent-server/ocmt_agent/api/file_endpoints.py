@@ -68,7 +68,7 @@ def _refuse_over_limit(agent: Agent) -> None:
 
 
 async def _pieces(file: FileIO, size: int) -> AsyncIterator[bytes]:
-    """The first `size` bytes: a file that grows meanwhile has an end."""
+    """At most the first `size` bytes, so that a file which grows meanwhile has an end."""
     with closing(file):
         left = size
         while left > 0:

@@ -1,6 +1,7 @@
 """The host's last day: its memory each minute, the wakes, and the wakes that were refused.
 
-Samples and refusals are in memory, so they begin anew with this server; wakes are in the database.
+Samples and refusals are in memory, so a restart of this server discards them; wakes are in the
+database.
 """
 
 import asyncio

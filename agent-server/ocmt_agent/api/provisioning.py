@@ -52,9 +52,9 @@ class Provisioning:
     async def provision(self, request: ProvisionRequest) -> tuple[Agent, bool]:
         """Provision the user's agent. Returns the agent and whether it is new.
 
-        Returns once its gateway answers. Repeating the request changes nothing, except that failed
-        provisioning is tried again. With another token, the container is created again on the same
-        state. Raises `Problem`.
+        Returns once a new agent's gateway answers. A repeated request neither changes nor wakes an
+        agent, unless it has failed or the token is another: then its container is created again on
+        the same state. Raises `Problem`.
         """
         token = request.agent_token
         agent = self._registry.find(request.user_id)
@@ -94,9 +94,10 @@ class Provisioning:
         self._registry.touch(agent, ActivityKind.PROVISION)  # idle counts from here
 
     async def _claimed(self, agent: Agent, home: str) -> bool:
-        """Store the claim of a spare and wake it. Returns whether it is the user's agent now.
+        """Store the claim of a spare and wake it. Returns whether it woke.
 
-        If not, its container and state are gone, and an agent is made as without a spare.
+        If not, its container and state are removed, and the caller makes them as without a spare.
+        Raises `Problem` where that would fail, too.
         """
         await self._registry.keep_claim(agent)
         self._memory.renamed(home, agent)
@@ -124,7 +125,10 @@ class Provisioning:
         return False
 
     async def _clean_up(self, agent: Agent, problem: Problem) -> None:
-        """Record failed provisioning and remove its container; the user's state folder stays."""
+        """Record failed provisioning and remove its container, if the runtime can.
+
+        The user's state folder stays.
+        """
         if agent.state is not HibernationState.FAILED:
             await self._registry.move(
                 agent,
@@ -136,10 +140,10 @@ class Provisioning:
             await self._runtime.remove(agent.user_id, with_state=False)
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
-        """Remove the container and the record; with `with_state` also the user's state folder.
+        """Remove the container and the record; `with_state`: also the state and its copies.
 
         With `with_state` this also works without a record, to delete a folder that an earlier
-        removal left behind.
+        removal left behind. Raises `Problem`.
         """
         agent = self._registry.find(user_id)
         if agent is None and with_state and is_user_id(user_id):
@@ -164,7 +168,10 @@ class Provisioning:
         await self._tool_servers.remove_all(agent.user_id)
 
     async def revert(self, user_id: str) -> Agent:
-        """Stop the agent and exchange its state for the copy that the host's OpenClaw can use."""
+        """Stop the agent and exchange its state for the copy that the host's OpenClaw can use.
+
+        Raises `Problem`, also if there is no such copy.
+        """
         agent = self._registry.get(user_id)
         await self._hibernation.transitions.run_locked(agent, lambda: self._revert(agent))
         return agent
@@ -184,7 +191,7 @@ class Provisioning:
             await self._registry.move(agent, HibernationState.STOPPED, why=reasons.REVERT)
 
     async def stop_all(self) -> None:
-        """Stop every container, for `STOP_AGENTS_ON_EXIT`."""
+        """Stop all agents, for `STOP_AGENTS_ON_EXIT`; errors are ignored."""
 
         async def stop(agent: Agent) -> None:
             async with agent.lock:

@@ -1,4 +1,4 @@
-"""An agent's state in one sentence: why it is awake, asleep or failed now."""
+"""An agent's state in words: why it is awake, asleep or failed now."""
 
 from datetime import datetime
 
@@ -26,7 +26,7 @@ _BECAME = {
 
 
 def because(agent: Agent, *, now: datetime) -> str:
-    """Explain the agent's current state in a sentence for people; programs read the events."""
+    """Explain the agent's current state for people; programs read the events."""
     since = _span_text((now - agent.state_since).total_seconds())
     text = f"{_BECAME[agent.state].capitalize()} for {since}"
     if agent.state_why:

@@ -69,7 +69,8 @@ async def call_tool_server(
 async def _outcome(server: UserToolServer, message: json_rpc.Incoming) -> bytes:
     """The raw outcome of a message: `"result":…` or `"error":…`.
 
-    All callers share one run of the server, so it is initialized only once. Raises `Problem`.
+    All callers share one session of the server, which was initialized at its start, so their own
+    `initialize` does not reach it. Raises `Problem`.
     """
     if message.method == "initialize":
         return b'"result":' + await server.initialize()

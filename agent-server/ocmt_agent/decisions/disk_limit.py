@@ -56,7 +56,7 @@ class Fullness(IntEnum):
     NEARLY = 1
     OVER = 2
     STOPPED = 3
-    """Over twice the limit, or over it on a nearly full disk: the agent must stay stopped."""
+    """At least twice the limit, or over it on a nearly full disk: the agent must stay stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,9 @@ class Standing:
                 )
             case Fullness.STOPPED:
                 return (
-                    f"Your agent is stopped because it uses far more than the {most} that it may "
-                    "have on disk. Ask the operator to delete files in its state folder or to "
-                    "raise AGENT_DISK_MB; within a minute it can then be started again."
+                    f"Your agent is stopped because it uses more than the {most} that it may have "
+                    "on disk. Ask the operator to delete files in its state folder or to raise "
+                    "AGENT_DISK_MB; about a minute later it can be started again."
                 )
 
     def _most(self) -> str:

@@ -18,10 +18,10 @@ class Correction:
 
 
 def half_asleep(state: HibernationState, suspension_id: str | None) -> bool:
-    """Whether a hibernation was cut short: the container runs, but its gateway is suspended.
+    """Whether a hibernation was cut short: the record has a running agent with a lease.
 
-    Some of its processes may be frozen. Happens if this server crashes or loses the runtime between
-    the lease and the freeze.
+    Its gateway may be suspended, and some of its processes frozen. Happens if this server crashes,
+    or loses the runtime or the gateway's answer, between the request of the lease and the freeze.
     """
     return state is HibernationState.RUNNING and suspension_id is not None
 
@@ -43,7 +43,10 @@ def is_news(state: HibernationState, event: str) -> bool:
 
 
 def correction(state: HibernationState, observed: Observed | None) -> Correction | None:
-    """The correction of a record in `state` with no transition in flight, if it needs one."""
+    """The correction of a record in `state` with no transition in flight; `None` if it is right.
+
+    `observed` is `None` if there is no container.
+    """
     if observed is None or observed.status is ContainerStatus.EXITED:
         return _correction_of_exited(state, observed)
     if observed.status is ContainerStatus.PAUSED:
@@ -52,7 +55,7 @@ def correction(state: HibernationState, observed: Observed | None) -> Correction
         return Correction(HibernationState.PAUSED, "its container was found frozen")
     if state is HibernationState.RUNNING:
         return None
-    # A wake failed or was interrupted by a crash: the next request checks the gateway.
+    # For example after a crash during a wake. The next request checks the gateway.
     return Correction(HibernationState.RUNNING, "its container was found running")
 
 

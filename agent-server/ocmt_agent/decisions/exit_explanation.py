@@ -1,7 +1,7 @@
-"""Explains in one sentence why a gateway exited and what to do. Pure.
+"""Explains why a gateway exited, and what to do. Pure.
 
-The sentence is shown to the agent's user and to operators. It is chosen by patterns in the
-gateway's log but never quotes it: the log holds the user's words, and the agent can write to it.
+The text is shown to the agent's user and to operators. It is chosen by patterns in the gateway's
+log but never quotes it: the log holds the user's words, and the agent can write to it.
 """
 
 import re
@@ -50,7 +50,10 @@ _CAUSES = tuple(
 
 
 def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
-    """Explain the exit of a container; `printed` is its log since its last start."""
+    """Explain the exit of a container; `printed` is its log since its last start.
+
+    `observed` is `None` if there is no container.
+    """
     if observed is None:
         return "Its container is gone; the next request creates it again."
     if observed.oom_killed:
@@ -70,7 +73,6 @@ def how_it_ended(observed: Observed | None, *, printed: str = "") -> str:
             f"It was killed (exit code {observed.exit_code}), but not by the agent server. If no "
             "operator did it, check the kernel's log (dmesg): the host may have run out of memory."
         )
-    return (
-        f"The gateway exited by itself (exit code {observed.exit_code}). Operator: see the agent's "
-        "log."
-    )
+    # Unknown for a process that an earlier server started.
+    code = "" if observed.exit_code is None else f" (exit code {observed.exit_code})"
+    return f"The gateway exited by itself{code}. Operator: see the agent's log."

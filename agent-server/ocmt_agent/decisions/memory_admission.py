@@ -24,7 +24,7 @@ _SWAP_LOW = 64 * MIB
 _IDLE_ENOUGH = timedelta(minutes=1)
 """An awake agent used more recently than this is not evicted."""
 JOB_NEAR = timedelta(minutes=10)
-"""An agent whose next job is nearer than this is not evicted: it would be woken at once."""
+"""An agent whose next job is nearer than this is not evicted: it would be woken soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,10 @@ class Eviction:
 
 
 def need_bytes(state: HibernationState, *, swapped: int | None = None) -> int:
-    """Estimated RAM of a wake from `state`; `swapped` is what a paused agent has in swap."""
+    """Estimated RAM of a wake from `state`, in bytes.
+
+    `swapped`: the bytes that a paused agent has in swap; `None` if not measured.
+    """
     if state is HibernationState.PAUSED:
         return _THAW_BYTES if swapped is None else min(swapped, _THAW_BYTES)
     return _BOOT_BYTES
@@ -90,12 +93,13 @@ def short_by(host: HostFigures, need: int, *, promised: int) -> int:
 
 
 def make_room(candidates: Iterable[Candidate], host: HostFigures, lacking: int) -> list[Eviction]:
-    """The evictions that free `lacking` bytes, longest idle first; all possible ones if too few.
+    """The evictions expected to free `lacking` bytes; all possible ones if those free less.
 
-    With swap, idle awake agents are paused first: each frees the most memory and wakes in less than
-    a second. Stopping a paused agent whose memory is in swap frees next to nothing and costs its
-    user a boot (in a simulation, this order had a third fewer boots). Without swap, pausing frees
-    nothing, so paused agents, which are not in use, are stopped first.
+    With swap for them, idle awake agents are paused first: each frees the most memory and wakes in
+    less than a second. Stopping a paused agent whose memory is in swap frees next to nothing and
+    costs its user a boot (in a simulation, this order had a third fewer boots). Without swap,
+    pausing frees nothing, so paused agents, which are not in use, are stopped first. Of the agents
+    in one state, the longest idle comes first.
     """
     able = [c for c in candidates if _evictable(c)]
     asleep = [c for c in able if c.state is HibernationState.PAUSED]

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """`start` and `end` are wall times in `zone`; an `end` before `start` is on the next day."""
+    """`start` and `end` are wall times in `zone`; an `end` not after `start` is a day later."""
 
     zone: ZoneInfo
     days: frozenset[int]

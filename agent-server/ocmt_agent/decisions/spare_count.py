@@ -27,10 +27,10 @@ class Wanted:
 
 
 def wanted(*, most: int, arrivals: int, ready: int, host: HostFigures | None) -> Wanted:
-    """How many agents to keep ready. `arrivals`: users who came in the last hour.
+    """How many agents to keep ready, of which `ready` are now.
 
-    None where there is no swap on disk: each would hold a whole agent's RAM. When swap gets short
-    they are removed before any user's agent is stopped.
+    `arrivals`: users who came in the last hour. Zero without swap on disk, since each would hold a
+    whole agent's RAM. When swap gets short, spares are removed first.
     """
     if most == 0:
         return Wanted(0, "SPARE_AGENTS is 0")

@@ -71,9 +71,9 @@ def no_longer_needed(copies: Iterable[StateCopy], now: datetime) -> list[StateCo
 
 
 def why_no_copy(usage: Usage | None, limit: DiskLimit, room: Room) -> str | None:
-    """Why a state of this size is not copied, and what to do; `None` if it is.
+    """Why a state of this size cannot be copied, and what to do; `None` if it can.
 
-    Neither is the state of an agent that must stay stopped for its disk usage.
+    A state is not copied either if its agent must stay stopped for its disk usage.
     """
     if usage is None:
         return "it has more files than can be counted in a minute. Operator: remove some of them"

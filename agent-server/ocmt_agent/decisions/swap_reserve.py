@@ -31,7 +31,7 @@ class Sleeper:
 def swap_reserve(swap_total: int) -> int:
     """Bytes of swap kept free for agents that fall asleep.
 
-    A tenth, at least two agents' memory, and at most a quarter of a small swap.
+    A tenth of the swap, or two agents' memory if that is more, but at most a quarter.
     """
     return min(swap_total // _MOST_SHARE, max(_TWO_AGENTS, swap_total // _RESERVE_SHARE))
 
@@ -39,7 +39,7 @@ def swap_reserve(swap_total: int) -> int:
 def stop_for_swap(sleepers: Iterable[Sleeper], host: HostFigures) -> list[str]:
     """User ids of the agents to stop until the reserve is free, longest idle first.
 
-    Spares an agent that would be woken for its job within minutes, and one without swap.
+    Skips an agent that would be woken for its job within minutes, and one without swap.
     """
     lacking = swap_reserve(host.swap_total) - host.swap_free
     chosen = []

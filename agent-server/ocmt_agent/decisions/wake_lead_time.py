@@ -16,7 +16,7 @@ from ocmt_agent.decisions.sleep_policy import default_lead
 
 _KEPT = 50
 _ENOUGH = 5
-"""With fewer measured wakes the default is the least."""
+"""With fewer measured wakes, the lead time is at least the default."""
 _LEAST = {HibernationState.PAUSED: 1.0, HibernationState.STOPPED: 5.0}
 _MOST_S = 600.0
 _THAWS_A_CORE = 2

@@ -53,7 +53,10 @@ async def _du(unit: str, folder: Path) -> int:
 
 
 def deleted_but_open(folder: Path, pids: list[int]) -> int:
-    """Bytes of deleted files on the folder's file system that `pids` have open."""
+    """Bytes of deleted files on the folder's file system that `pids` have open.
+
+    Looks at no more than `_MOST_DESCRIPTORS` open files.
+    """
     try:
         device = folder.stat().st_dev
     except OSError:

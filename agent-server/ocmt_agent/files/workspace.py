@@ -28,6 +28,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# A link in place of a folder is ENOTDIR, in place of a file ELOOP; a socket is ENXIO.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class Workspace:
@@ -38,7 +40,10 @@ class Workspace:
         self._home = home
 
     def listing(self, names: Sequence[str]) -> FileListing:
-        """The entries of a folder, folders first; empty for a workspace that is not made yet."""
+        """At most `_MOST_ENTRIES` entries of a folder, folders first.
+
+        None for a workspace that is not made yet.
+        """
         try:
             with self._folder(names) as folder, os.scandir(folder) as entries:
                 found = list(islice(entries, _MOST_ENTRIES + 1))
@@ -140,9 +145,15 @@ def _problems() -> Iterator[None]:
             raise Problem(
                 507, "disk-full", "The disk is full. Ask your agent to delete what it can."
             ) from error
-        # A link in place of a folder is ENOTDIR, in place of a file ELOOP.
+        if error.errno in _NOT_THERE:
+            raise Problem(
+                404, "no-such-file", "This file or folder does not exist any more. Reload the list."
+            ) from error
         raise Problem(
-            404, "no-such-file", "This file or folder does not exist any more. Reload the list."
+            409,
+            "file-unusable",
+            f"This file or folder cannot be used ({error.strerror}). Ask your agent to correct its "
+            "permissions. Operator: check the disk with the agents' folders.",
         ) from error
 
 

@@ -8,7 +8,7 @@ from ocmt_agent.runtime.base import Endpoint, SecretText
 
 @dataclass(frozen=True, slots=True)
 class GatewayAccess:
-    """An awake gateway's address and this server's credentials for it."""
+    """A gateway's address and this server's credentials for it."""
 
     user_id: str
     endpoint: Endpoint

@@ -29,7 +29,7 @@ class GatewayUnreachable(Exception):
 
 
 class GatewayRefused(Exception):
-    """The gateway answered with an error. `code` is OpenClaw's own (`UNAVAILABLE`, …)."""
+    """The gateway answered with an error. `code` is OpenClaw's (`UNAVAILABLE`, …) or `UNKNOWN`."""
 
     def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -48,11 +48,12 @@ class Suspended:
     """A lease: the gateway admits no new work until it is given back or expires after 2 minutes."""
 
     suspension_id: str
+    """`NO_LEASE` for a gateway without suspension."""
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The gateway has work; `blockers` are its kinds and counts."""
+    """The gateway cannot be suspended now; `blockers` say why, mostly kinds and counts of work."""
 
     blockers: list[str]
     retry_after_s: float
@@ -112,12 +113,12 @@ class GatewayAdmin:
         return min((due for due in times if due is not None), default=None)
 
     async def list_jobs(self, access: GatewayAccess) -> list[Job]:
-        """The agent's scheduled jobs, at most `MOST_JOBS`, also those that are paused."""
+        """The agent's scheduled jobs, at most `MOST_JOBS`, also those that are not enabled."""
         params = {"includeDisabled": True, "limit": MOST_JOBS}
         return read_jobs(await self.call(access, "cron.list", params))
 
     async def run_job(self, access: GatewayAccess, job_id: str) -> None:
-        """Start a job now, also one that is paused; does not wait for its end."""
+        """Start a job now, also one that is not enabled; does not wait for its end."""
         await self.call(access, "cron.run", {"id": job_id, "mode": "force"})
 
     async def enable_job(self, access: GatewayAccess, job_id: str, *, enabled: bool) -> None:
@@ -159,7 +160,7 @@ class GatewayAdmin:
                 raise
 
     async def active_runs(self, access: GatewayAccess) -> int | None:
-        """The number of conversations with a turn in progress; `None` if it is not known."""
+        """How many of the latest 200 conversations have a run in progress; `None` if unknown."""
         try:
             sessions = (await self.call(access, "sessions.list", {"limit": 200})).get("sessions")
         except GatewayRefused:

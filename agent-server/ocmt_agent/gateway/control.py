@@ -26,7 +26,10 @@ _SUSPENSION = "gateway.suspend."
 
 
 class GatewayControl(Protocol):
-    """Calls to gateways. All but the probes may raise `GatewayUnreachable` or `GatewayRefused`."""
+    """Calls to gateways, which may raise `GatewayUnreachable` or `GatewayRefused`.
+
+    The two probes, `is_live` and `is_started`, do not raise.
+    """
 
     async def is_live(self, access: GatewayAccess) -> bool: ...
 
@@ -55,12 +58,12 @@ class GatewayControl(Protocol):
         ...
 
     def renamed(self, before: str, user_id: str) -> None:
-        """The gateway known as `before` is a user's now: keep its control socket."""
+        """Keep the control socket of the gateway known as `before`, which is a user's now."""
         ...
 
 
 class OpenClawControl(GatewayAdmin):
-    """OpenClaw's probes and admin calls; suspension goes over the control socket."""
+    """OpenClaw's probes and admin calls. Suspension goes over the control socket if it is open."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(session)

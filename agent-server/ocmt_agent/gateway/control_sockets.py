@@ -28,9 +28,9 @@ _OPENED_WITHIN_S = 5.0
 
 
 class ControlSockets:
-    """At most one socket per user, open from before the suspension until the gateway is resumed.
+    """At most one open socket per user.
 
-    A socket is read only during calls, so none may stay open while its gateway sends events.
+    A socket is read only during calls, so it must not stay open while its gateway sends events.
     """
 
     def __init__(self, session: aiohttp.ClientSession, admin: GatewayAdmin) -> None:
@@ -53,7 +53,7 @@ class ControlSockets:
             self._open[user_id] = link
 
     async def open(self, access: GatewayAccess) -> None:
-        """Open a new control socket. If that fails or takes over 5 s, calls go over HTTP."""
+        """Open a new control socket. If that fails or takes over 5 s, there is none."""
         self.drop(access.user_id)
         # A separate device: the one used for the user has no admin scope.
         ours = replace(access, device=access.device.derived(CONTROL_DEVICE))
@@ -66,9 +66,10 @@ class ControlSockets:
     async def call(
         self, access: GatewayAccess, method: str, params: dict[str, Any], *, timeout_s: float
     ) -> dict[str, Any]:
-        """Make a call. Returns the answer's payload.
+        """Make a call over the open socket. Returns the answer's payload.
 
         Without an answer within `timeout_s`, drops the socket and raises `GatewayUnreachable`.
+        Raises `GatewayRefused` for an error.
         """
         socket = self._open[access.user_id].socket
         try:

@@ -1,6 +1,6 @@
 """Reads the jobs in an answer of a gateway's `cron.list`. Pure.
 
-Everything in it was chosen by the agent, so it is bounded, and what is not understood is left out.
+The agent may have chosen any of it, so it is bounded, and what is not understood is left out.
 Source: OpenClaw's page `automation/cron-jobs.md`; the shapes are those of release 2026.9.6.
 """
 

@@ -20,7 +20,10 @@ class CpuUse:
         self._clock = clock
 
     async def quiet_now(self, agent: Agent) -> bool:
-        """Whether the agent uses at most `BUSY_CORES`, measured over `CPU_LOOK_S` from now."""
+        """Whether the agent uses at most `BUSY_CORES`, measured over `CPU_LOOK_S` from now.
+
+        `True` if its CPU time is unreadable, `False` if the runtime fails.
+        """
         if agent.state is not HibernationState.RUNNING:
             return True
         try:
@@ -32,8 +35,9 @@ class CpuUse:
         return before is None or after is None or after - before <= BUSY_CORES * CPU_LOOK_S
 
     async def quiet_since_last_sample(self, agent: Agent) -> bool:
-        """Whether the agent used at most `BUSY_CORES` since the last call; `False` at the first.
+        """Whether the agent used at most `BUSY_CORES` since the last sample.
 
+        `True` if its CPU time is unreadable, `False` without a sample or within `CPU_LOOK_S` of it.
         If it used more, stores that in `agent.blockers`.
         """
         used_s = await self._runtime.cpu_seconds(agent.user_id)

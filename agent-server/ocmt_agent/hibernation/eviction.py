@@ -43,7 +43,7 @@ class Evictions:
         return list(itertools.compress(pairs, quiet))
 
     async def evict(self, agent: Agent, relief: Relief) -> bool:
-        """Pause or stop one agent. Returns `False` if its gateway or a request prevents it."""
+        """Pause or stop an agent if its gateway and its requests permit. Returns whether it was."""
         mark = agent.activities
         mode: Mode = "pause" if relief is Relief.PAUSE else "stop"
         before = agent.state

@@ -41,7 +41,7 @@ class OperatorOrders:
         self._reconciler = reconciler
 
     async def hibernate(self, user_id: str, mode: Mode, *, force: bool = False) -> Agent:
-        """Pause or stop the agent. Raises 409 if its state or its work does not allow it.
+        """Pause or stop the agent. Raises `Problem`: 409 if its state or its work forbids it.
 
         With `force` no work holds it up, and the agent's event says what was cut short.
         """

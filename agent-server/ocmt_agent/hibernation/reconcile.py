@@ -109,14 +109,19 @@ class Reconciler:
         """With the lock held: wait for the gateway of a running container, and return its access.
 
         Gives back the lease of an interrupted hibernation. Raises `RuntimeFailed` if the gateway
-        does not answer in time.
+        exits or does not answer in time.
         """
         try:
             async with asyncio.timeout(self._wake_timeout_s):
                 await self._takeover.finish(agent)  # else its gateway may still be held
                 agent.access = await self._resumer.bring_up(agent, observed)
-        except (TimeoutError, GatewayExited) as error:
-            raise RuntimeFailed(f"The gateway does not answer: {error or 'timeout'}") from error
+        except TimeoutError as error:
+            raise RuntimeFailed(
+                f"The gateway did not answer within {self._wake_timeout_s:g} s. Restart the agent; "
+                "a slow machine needs a higher WAKE_TIMEOUT_MS."
+            ) from error
+        except GatewayExited as error:
+            raise RuntimeFailed(f"The gateway has ended. {error}") from error
         return agent.access
 
     async def read_jobs(self, agent: Agent) -> None:

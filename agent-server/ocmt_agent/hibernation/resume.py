@@ -1,6 +1,6 @@
 """Brings a gateway up to its first answer, from any state of its container.
 
-Called with the agent's lock held. The caller (`wake`) changes the agent's recorded state.
+Called with the agent's lock held. The callers change the agent's recorded state.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def suspension_request(agent: Agent) -> str:
 
 
 class GatewayExited(Exception):
-    """The container exited while it was started; `str()` says why and what to do."""
+    """The container exited while it was started or checked; `str()` says why and what to do."""
 
 
 class Resumer:
@@ -50,7 +50,7 @@ class Resumer:
         """Thaw, start or check the gateway, and return once it serves.
 
         `observed` is the container as just inspected. Has no time limit of its own. Raises
-        `GatewayExited` if the started container exits, or the runtime's errors.
+        `GatewayExited` if the container exits, or the runtime's errors.
         """
         try:
             return await self._bring_up(agent, observed)

@@ -1,7 +1,7 @@
-"""Suspends a gateway and freezes or stops its container, without interrupting its work.
+"""Suspends a gateway and freezes or stops its container, by force or without interrupting its work.
 
-Called with the agent's lock held. The gateway of an idle agent grants or refuses a lease, and any
-activity before the freeze cancels the sleep.
+Called with the agent's lock held. Unless by force, the gateway of an idle agent grants or refuses a
+lease, and any activity before the freeze cancels the sleep.
 """
 
 from datetime import timedelta

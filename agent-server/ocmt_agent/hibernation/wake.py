@@ -100,7 +100,7 @@ class WakeTransitions:
     def tools_changed(self, agent: Agent) -> None:
         """Hold requests to the agent until its gateway has read the new tools version.
 
-        Before that, a message would not have the new tools, and a turn that starts during the
+        Before that, a message would not have the new tools, and a run that starts during the
         reload of the configuration can fail.
         """
         agent.tools_read_at_s = self._clock.monotonic() + TOOLS_READ_WITHIN_S
@@ -118,7 +118,7 @@ class WakeTransitions:
             agent.in_flight -= 1
             self._registry.touch(agent, kind)  # idle counts from the end of a long answer
 
-    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+    def run_ended(self, user_id: str, *, kind: ActivityKind) -> None:
         agent = self._registry.find(user_id)
         if agent is not None:
             self._memory.answered(agent)

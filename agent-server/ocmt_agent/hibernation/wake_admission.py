@@ -72,10 +72,10 @@ class WakeAdmission:
 
     @asynccontextmanager
     async def admitted(self, agent: Agent, who: Actor) -> AsyncIterator[None]:
-        """Hold a slot and the memory for one wake during the block. Raises 503 `host-full`.
+        """Hold a slot and the memory for one wake. Raises a 503 `Problem`, `host-full`.
 
-        The boot of a spare takes no slot and evicts no agent. It is cancelled when a user's wake
-        needs a slot.
+        The boot of a spare takes no slot and evicts no agent. `SpareKeeper` cancels it once another
+        wake has a slot or waits for one.
         """
         if agent.spare:
             if not self._fits(agent, need_bytes(agent.state)):

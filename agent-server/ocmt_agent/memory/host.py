@@ -137,7 +137,7 @@ def read_group_memory(folder: Path, host: HostMemory) -> AgentMemory | None:
         zswapped = to_int(read_text(folder / "memory.zswap.current"))
     else:
         usage, anon, cache = to_int(read_text(folder / "memory.usage_in_bytes")), "rss", "cache"
-        # The file exists if swap accounting is on. v1 does not count zswap.
+        # The field exists if swap accounting is on. v1 does not count zswap.
         swap, zswapped = stat.get("swap", 0), 0
     return AgentMemory(
         usage=usage,

@@ -63,7 +63,7 @@ class _Tracked:
 
     prefetcher: Prefetcher = field(default_factory=Prefetcher)
     taken: bool = False
-    """Whether any memory was reclaimed in this sleep."""
+    """Whether a reclaim was begun in this sleep."""
     reclaims: int = 0
     """Reclaims begun in this sleep."""
     reclaim_again_at: float = 0.0
@@ -124,7 +124,7 @@ class MemoryManager:
             tracked.reclaiming = self._own(self._give_back(agent, tracked))
 
     def wakes(self, agent: Agent) -> None:
-        """When an agent's thaw begins, stop reclaiming and prefetch the memory that it will use."""
+        """When an agent's thaw begins, stop reclaiming, and prefetch what it will use from swap."""
         tracked = self._tracked(agent)
         _cancel(tracked.reclaiming, tracked.returning)
         tracked.awake, tracked.answered = asyncio.Event(), asyncio.Event()

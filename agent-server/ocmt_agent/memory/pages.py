@@ -30,12 +30,15 @@ _ALL = 1 << 62
 
 
 def resident_pages(where: Whereabouts) -> Pages:
-    """The pages now in RAM, by process. Blocks for 20-100 ms for a gateway."""
+    """The mapped anonymous pages, by process. Blocks for 20-100 ms for a gateway.
+
+    Pages that were only read from swap, and not used since, are in RAM, but not mapped.
+    """
     return _own_pages(where, Kept.MAPPED)
 
 
 def pages_anywhere(where: Whereabouts) -> Pages:
-    """The pages in RAM or in swap, by process. Blocks like `resident_pages`."""
+    """The anonymous pages mapped or in swap, by process. Blocks like `resident_pages`."""
     return _own_pages(where, Kept.SOMEWHERE)
 
 
@@ -62,7 +65,7 @@ async def bring_in(
 
     The next batch is read while one is being mapped. If `leave` is true for a batch's number, its
     pages are only read, so that later accesses show their use. Yields each batch and whether it was
-    mapped. Ends after `at_most` bytes.
+    mapped. Ends with the batch that reaches `at_most` bytes.
     """
     behind: asyncio.Future[None] | None = None
     for number, turn in enumerate(turns(pages, at_most=at_most)):
@@ -79,7 +82,7 @@ async def bring_in(
 
 
 def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range]]]:
-    """Yield the pages in batches of a few megabytes, up to `at_most` bytes in total."""
+    """Yield the pages in batches of a few megabytes, until they reach `at_most` bytes in total."""
     left = at_most
     for process, ranges in pages.items():
         for batch in batches(ranges, most=_BATCH):
@@ -90,7 +93,7 @@ def turns(pages: Pages, *, at_most: int) -> Iterator[tuple[ProcessId, list[Range
 
 
 def advise(process: ProcessId, ranges: list[Range], advice: Advice) -> None:
-    """Advise the kernel on pages, in one short blocking call; skip pages that are gone."""
+    """Advise the kernel on pages, in one short blocking call. Errors are ignored."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(process.pid)
         try:

@@ -107,12 +107,12 @@ class Prefetcher:
     ) -> None:
         """Bring in the pages used by the last wakes: the first part now, the rest once `awake`.
 
-        The rest waits so that the gateway's own reads do not queue behind it on the disk. With
-        `slow` reads, pages are read in their order in swap and mapped; in the agent's first wakes,
-        which show what is needed first, the rest also waits for a short answer. If nothing is
-        known about the agent, up to `blindly` bytes of all its pages are read. `learns` is false
-        after a sleep in which not all memory was reclaimed, since the use of pages that stayed in
-        RAM cannot be observed. `note_use` evaluates this wake later.
+        Each part is at most `at_most` bytes. The rest waits so that the gateway's own reads do not
+        queue behind it on the disk. With `slow` reads, pages are read in their order in swap and
+        mapped; in the agent's first wakes, which show what is needed first, the rest also waits for
+        a short answer. If nothing is known about the agent, up to `blindly` bytes of all its pages
+        are read. `learns` is false after a sleep in which not all memory was reclaimed, since the
+        use of pages that stayed in RAM cannot be observed. `note_use` evaluates this wake later.
         """
         self._wakes += 1
         self._seen = None

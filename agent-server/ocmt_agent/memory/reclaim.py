@@ -1,6 +1,6 @@
 """Drivers that reclaim a paused agent's memory; the best one that the host supports is used.
 
-A driver stops at once when cancelled, since a wake has priority. None blocks the event loop. They
+A driver soon stops when cancelled, since a wake has priority. None blocks the event loop. They
 need swap: without it, anonymous memory cannot be moved, and only caches would be dropped, which the
 kernel does by itself when needed.
 

@@ -72,7 +72,7 @@ def prefetch_most(host: HostMemory) -> int:
 
 
 def reads_are_slow(host: HostMemory) -> bool:
-    """Whether swap is on a disk only, where one long read is as fast as a few short ones.
+    """Whether no swap is in zram: on a disk, one long read is as fast as a few short ones.
 
     In zram, which is filled first, a page takes microseconds, and reading or mapping more than
     needed would only take CPU time from the waking gateway.

@@ -123,7 +123,7 @@ class Kept(Enum):
     """Where an anonymous page is: the bits of PAGEMAP_SCAN and of an entry in `pagemap`."""
 
     MAPPED = (1 << 3, 1 << 63)
-    """In RAM and used since it was read in."""
+    """In RAM, and used or faulted in since it was read from swap."""
     SOMEWHERE = (1 << 3 | 1 << 4, 1 << 63 | 1 << 62)
     """Mapped or in swap: a page that was ever used."""
 
@@ -131,8 +131,8 @@ class Kept(Enum):
 def own_pages(pid: int, areas: Iterable[Range], kept: Kept) -> list[Range]:
     """The process's anonymous pages in `areas` that match `kept`.
 
-    A page that was prefetched and not used since is not mapped. Raises `OSError` if the process is
-    gone.
+    A page that was only read from swap, and not used since, is not mapped. Raises `OSError` if the
+    process is gone.
     """
     found: list[Range] = []
     with Path(f"/proc/{pid}/pagemap").open("rb", buffering=0) as pagemap:

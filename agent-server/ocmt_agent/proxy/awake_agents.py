@@ -12,8 +12,10 @@ class AwakeAgents(Protocol):
         """Record activity and return once the user's gateway answers, waking it if needed.
 
         For a running agent this is a dictionary look-up. Concurrent callers share one wake. Raises
-        `Problem`: 404 if there is no such agent, 409 if it is disabled or being removed, 503 with
-        `Retry-After` if the runtime is unavailable, 504 if the gateway does not answer in time.
+        `Problem`: 404 if there is no such agent, 409 if it is disabled or removed, 503 with
+        `Retry-After` if it cannot be woken now (no runtime, no memory, a gateway that exits), 504
+        if the gateway does not answer in time, 507 if its disk usage or the host's disk prevents
+        its start.
         """
         ...
 
@@ -23,7 +25,7 @@ class AwakeAgents(Protocol):
         """Like `awake`, and keep the agent awake until the block ends (a request in flight)."""
         ...
 
-    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+    def run_ended(self, user_id: str, *, kind: ActivityKind) -> None:
         """Record that the answer to a message of the user ended; wakes nothing."""
         ...
 

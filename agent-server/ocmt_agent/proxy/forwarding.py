@@ -1,7 +1,7 @@
 """Forwards one HTTP exchange, streaming both bodies with backpressure.
 
 Neither body is buffered: each chunk is forwarded as it arrives, including server-sent events. The
-exchange ends as soon as the caller disconnects.
+exchange ends once the caller has disconnected.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _OURS_TO_CHOOSE = ("User-Agent", "Accept-Encoding", "Accept", "Content-Type")
 def open_session(credentials: HostCredentials | None = None) -> aiohttp.ClientSession:
     """A client session for forwarding: no decoding, no cookies, no proxy from the environment.
 
-    With `credentials`, https connects only to the installation's other host.
+    With `credentials`, https connects only to hosts of the installation.
     """
     return aiohttp.ClientSession(
         auto_decompress=False,
@@ -43,7 +43,7 @@ def open_session(credentials: HostCredentials | None = None) -> aiohttp.ClientSe
 
 
 class Unreachable(Exception):
-    """No answer began. `unsent`: not even the connection, so the request was not sent."""
+    """No valid answer began. `unsent`: there was no connection, so the request was not sent."""
 
     def __init__(self, reason: str, *, unsent: bool) -> None:
         super().__init__(reason)
@@ -115,10 +115,11 @@ async def pass_on(
     url: URL,
     headers: Headers,
 ) -> None:
-    """Send the request to `url` and its answer to the caller.
+    """Send the request to `url` and its answer to the caller. Returns early if the caller leaves.
 
-    Raises `Unreachable` if no answer began. Raises `AnswerBroken` if it ended early; the caller's
-    connection must then be aborted, so that the answer does not look complete.
+    Raises `Unreachable` if no answer began, or the failure of `body`. Raises `AnswerBroken` if the
+    answer ended early; the caller's connection must then be aborted, so that the answer does not
+    look complete.
     """
     work = asyncio.ensure_future(_exchange(session, scope, body, send, url=url, headers=headers))
     leaving = asyncio.ensure_future(body.caller_left())

@@ -31,7 +31,7 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def request_id(text: str) -> str | None:
-    """The id of a caller's request; `None` for a frame without an answer."""
+    """The id of a caller's request; `None` for other frames, and if the id is too long."""
     match = _REQUEST.match(text)
     if match is not None:
         found = _string(match[1])
@@ -60,7 +60,7 @@ def is_shutdown(text: str) -> bool:
 
 
 def is_message(text: str) -> bool:
-    """Whether a caller's request is a message of the user's, which begins a turn of the agent."""
+    """Whether a caller's request is a message of the user's, which begins a run of the agent."""
     return _SEND.search(text, 0, _HEAD_CHARS) is not None
 
 

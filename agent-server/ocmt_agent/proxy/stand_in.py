@@ -17,7 +17,7 @@ ANSWER = "Ready."
 
 
 def answer(path: str, method: str, body: bytes) -> Response:
-    """The answer to a spare's request. Raises 404 `no-such-path`."""
+    """The answer to a spare's request. Raises a 404 `Problem` for another path."""
     if path == MODEL_PATH and method == "POST":
         return _completion(_object(body))
     if path == MCP_PATH:

@@ -36,7 +36,7 @@ from ocmt_agent.proxy import frames
 from ocmt_agent.proxy.awake_agents import AwakeAgents
 from ocmt_agent.proxy.http import user_of
 from ocmt_agent.proxy.paths import gateway_path
-from ocmt_agent.proxy.turns import Turns
+from ocmt_agent.proxy.runs import Runs
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ class _Conversation:
         self._user_id = user_id
         self._params: dict[str, Any] = {}
         self._link: Link | None = None
-        self._turns = Turns()
+        self._runs = Runs()
         self._pumps = asyncio.TaskGroup()
 
     async def run(self, opening: "asyncio.Future[GatewayAccess]") -> None:
@@ -183,7 +183,7 @@ class _Conversation:
                 link = await self._linked()
                 if request is not None and len(link.under_way) < _MAX_UNDER_WAY:
                     link.under_way.add(request)
-                    self._turns.sent(request, text)
+                    self._runs.sent(request, text)
                 try:
                     await link.socket.send_str(text)
                     return
@@ -206,8 +206,8 @@ class _Conversation:
                 text: str = message.data
                 answered = frames.answered_id(text)
                 link.under_way.discard(answered or "")
-                if self._turns.ended_with(text, answers=answered):
-                    self._agents.turn_ended(self._user_id, kind=ActivityKind.WEBSOCKET)
+                if self._runs.ended_with(text, answers=answered):
+                    self._agents.run_ended(self._user_id, kind=ActivityKind.WEBSOCKET)
                 announced = announced or frames.is_shutdown(text)
                 await self._caller.send_text(text)
             elif message.type is aiohttp.WSMsgType.BINARY:
@@ -221,7 +221,7 @@ class _Conversation:
         self._agents.doubt(link.access)
         if self._link is link:
             self._link = None
-        self._turns.clear()
+        self._runs.clear()
         lost = sorted(link.under_way)
         link.under_way.clear()
         for request in lost:

@@ -1,4 +1,4 @@
-"""One user's agent: its stored record, and what is kept only in memory."""
+"""One agent, a user's or a spare: its stored record, and what is kept only in memory."""
 
 import asyncio
 import secrets
@@ -29,7 +29,7 @@ from ocmt_agent.runtime.base import AgentSpec, Endpoint, SecretText
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """One user's agent. The fields up to `policy` are stored; the others are only in memory.
+    """One agent. The fields up to `policy` are stored; the others are only in memory.
 
     `state` is the recorded state. `access` is set only once the gateway has answered this process,
     so an agent loaded from the database is checked before it is used.
@@ -53,26 +53,32 @@ class Agent:
     """Management's version of the user's tools, written to the gateway's configuration. Change it
     with the registry's `set_tools_version`."""
     model: AgentModel = field(default_factory=AgentModel)
-    """What the user's model is, which is in the gateway's configuration. Change it with the
+    """The shape of the user's model, written to the gateway's configuration. Change it with the
     registry's `set_model`."""
     next_job_at: datetime | None = None
-    """The time of the gateway's next scheduled job, last read while it was awake."""
+    """The time of the gateway's next scheduled job, last read while it was awake; `None` if there
+    was none, or before it is read."""
     suspension_id: str | None = None
-    """The id of the gateway's lease, from the request until it is given back after the thaw."""
+    """The id of the gateway's lease until it is given back after the thaw; `None` without one.
+
+    `ASKED` from the request to the answer, `NO_LEASE` for a gateway without suspension.
+    """
     blockers: list[str] = field(default_factory=list)
     failure: str | None = None
     state_who: Actor | None = None
-    """The actor that caused the current state; `None` in a record of an older release."""
+    """The actor that caused the current state; `None` before the first change of state, and in a
+    record of an older release."""
     state_why: str = ""
     asleep_since: datetime | None = None
-    """When it first slept after the user's last activity; wakes for jobs do not change it."""
+    """When it first slept after the user's last activity, if it has; wakes for jobs do not change
+    it."""
     rests_as: HibernationState | None = None
     """The state it returns to after a job: stopped if it was since the user's last activity, else
-    paused."""
+    paused; `None` if it has not slept since."""
     container_token: SecretText | None = None
-    """The token in its container's environment, where that is not the agent token: the relay
-    replaces it. An agent that was made beforehand had its container before it had a user; the
-    user's next agent token ends it."""
+    """The token in the container of an agent that was made beforehand, and so had its container
+    before it had a user; the relay replaces it. `None` for other agents, whose containers have the
+    agent token, and from the user's next agent token on."""
     spare: bool = False
     """Made beforehand, and not claimed by a user yet; `user_id` is then its home."""
     held: bool = False
@@ -183,7 +189,7 @@ class Agent:
         return None if self.disk is None else self.disk.warning
 
     def without_secrets(self, text: str) -> str:
-        """`text` (a gateway's output) with this agent's credentials masked."""
+        """`text` (a gateway's output) with this agent's tokens masked."""
         for secret in (self.gateway_token, self.agent_token, self.container_token):
             text = text if secret is None else text.replace(secret, "•••")
         return text

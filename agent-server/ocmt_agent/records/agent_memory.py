@@ -23,7 +23,7 @@ class AgentMemory:
 
     @property
     def held(self) -> int:
-        """Its RAM without the page cache, which can be freed only by moving it to swap."""
+        """Its RAM without the page cache."""
         return self.usage - self.cache
 
     @property

@@ -1,8 +1,8 @@
 """An agent's idle clock: the time since its user's last activity.
 
-Requests to the agent and frames from its user restart it. Wakes for jobs, reads of the status and
-the gateway's own frames do not. `decisions/sleep_policy.py` compares it with the idle times after
-which an agent is put to sleep.
+Requests to the agent, frames from its user and the end of the answer to a message restart it. Wakes
+for jobs, reads of the status and the gateway's other frames do not. `decisions/sleep_policy.py`
+compares it with the idle times after which an agent is put to sleep.
 """
 
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ def idle_time(agent: "Agent", *, now: datetime) -> timedelta:
 
 
 def shift(agent: "Agent", by: timedelta) -> None:
-    """Shift the agent's times by a jump of the wall clock, to keep durations unchanged."""
+    """Shift the times from which durations count by a jump of the wall clock."""
     agent.last_activity_at += by
     agent.state_since += by
     if agent.asleep_since is not None:

@@ -1,4 +1,4 @@
-"""The metrics of `GET /metrics`: agents by state, transitions, wakes, tool servers, memory."""
+"""The metrics of `GET /metrics`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -112,7 +112,7 @@ class Metrics:
         self._queued.set_function(length)
 
     def provisioned(self, outcome: str) -> None:
-        """A new user got an agent: `claimed`, `failed` (to use a spare) or `none` (was there)."""
+        """Count a new user: `claimed` a spare, `failed` to use one, or `none` was ready."""
         self._claims.labels(outcome).inc()
 
     def started_stopped(self, outcome: str) -> None:

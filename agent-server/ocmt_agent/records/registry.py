@@ -53,7 +53,7 @@ class AgentRegistry:
         self.metrics = Metrics(self.counts)
         self.metrics.follow_sleepers(self._sleepers)
         self.problem: str | None = None
-        """Why the database cannot be written now, and what to do."""
+        """Why the database cannot be used now, and what to do; `None` if it works."""
         self._store = store
         self._hub = hub
         self._clock = clock
@@ -78,7 +78,7 @@ class AgentRegistry:
             self._by_token[_token_hash(_container_token(agent))] = agent
 
     def find(self, user_id: str) -> Agent | None:
-        """The user's agent, or the spare with that home."""
+        """The user's agent, or the spare with that home; `None` if there is neither."""
         return self._agents.get(user_id) or self._spares.get(user_id)
 
     def get(self, user_id: str) -> Agent:
@@ -127,7 +127,7 @@ class AgentRegistry:
         (self._spares if agent.spare else self._agents)[agent.user_id] = agent
 
     async def is_new(self, user_id: str) -> bool:
-        """Whether the user never had an agent here, or none of its state is left.
+        """Whether the user never had an agent here, or the last was removed with its state.
 
         Raises `Problem`.
         """
@@ -146,7 +146,7 @@ class AgentRegistry:
         self.touch(spare, ActivityKind.PROVISION)
 
     async def keep_claim(self, agent: Agent) -> None:
-        """Store a claim, or raise 503 and make the agent a spare again."""
+        """Store a claim. If that fails, make the agent a spare again and raise a 503 `Problem`."""
         home = agent.claimed_home
         if home is None:
             return
@@ -211,7 +211,7 @@ class AgentRegistry:
     async def replace_token(self, agent: Agent, token: str) -> None:
         """Store another agent token. If that fails, keep the old one and raise a 503 `Problem`.
 
-        The relay refuses the token that the container had, also one of a claimed agent's own.
+        From then on, the relay refuses the token that the container had.
         """
         before = agent.agent_token, agent.container_token
         held = _container_token(agent)
@@ -260,7 +260,7 @@ class AgentRegistry:
         agent.tools_version = version
 
     async def set_model(self, agent: Agent, model: AgentModel) -> None:
-        """Store what the user's model is, or raise 503 and leave it as it is."""
+        """Store the shape of the user's model. If that fails, raise a 503 `Problem`."""
         try:
             await self._store.keep_model(agent.user_id, model)
         except StoreError as error:
@@ -270,7 +270,7 @@ class AgentRegistry:
     async def forget(self, agent: Agent, *, with_state: bool) -> None:
         """Remove the agent from the database and from memory. If that fails, raise a 503 `Problem`.
 
-        The user keeps the agent's number while the state folder exists.
+        Without `with_state`, the user keeps the agent's number for the state that stays.
         """
         agent.removed = True  # first: a later write of this agent would restore it
         try:
@@ -292,7 +292,10 @@ class AgentRegistry:
         duration_ms: float | None = None,
         failure: str | None = None,
     ) -> None:
-        """Change the agent's state in memory and in the database, and publish an event."""
+        """Change the agent's state in memory and in the database, and publish an event.
+
+        A spare has no events.
+        """
         event = StateEvent(
             user_id=agent.user_id,
             at=self._clock.now(),
@@ -382,7 +385,10 @@ class AgentRegistry:
         await self.save(agent, event=None if agent.spare else event)
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent to the database; if that fails, leave it to the next flush."""
+        """Write the agent and an event to the database.
+
+        If that fails, the next flush writes the agent; the event is not stored.
+        """
         agent.unsaved = False  # before the write: a change meanwhile is for the next flush
         try:
             await self._store.save(agent, event=event)
@@ -397,17 +403,20 @@ class AgentRegistry:
             await self.flush()
 
     def shift_times(self, by: timedelta) -> None:
-        """Move all times by a jump of the wall clock, so that durations stay as they were."""
+        """Shift the times from which durations count by a jump of the wall clock."""
         for agent in (*self._agents.values(), *self._spares.values()):
             idle_clock.shift(agent, by)
 
     def refused_wake(self, agent: Agent, why: str) -> None:
-        """Record that a wake did not fit: `memory` or `queue`."""
+        """Record that a wake was refused; `why` is `memory` or `queue`."""
         self.metrics.refused(why)
         self.refused_wakes.append(RefusedWake(user_id=agent.user_id, at=self._clock.now(), why=why))
 
     async def wakes_since(self, moment: datetime) -> list[WakeSample]:
-        """The wakes of all agents since `moment` with their durations, oldest first."""
+        """The wakes of all agents since `moment` with their durations, oldest first.
+
+        As far as the latest `_EVENTS_READ` events show them. Raises `Problem`.
+        """
         try:
             events = await self._store.events_since(moment, limit=_EVENTS_READ)
         except StoreError as error:
@@ -447,7 +456,10 @@ class AgentRegistry:
             self._database_down(error)
 
     async def flush(self) -> None:
-        """Write every agent that changed since its last write, in one transaction."""
+        """Write the agents that changed since their last write, in one transaction.
+
+        If that fails, `problem` says why, and the next flush tries again.
+        """
         # After a failure everything is written: only then does success clear the problem.
         known = (*self._agents.values(), *self._spares.values())
         to_write = [a for a in known if a.unsaved or self.problem is not None]
@@ -471,7 +483,10 @@ class AgentRegistry:
     async def events(
         self, agent: Agent, *, limit: int, before: int | None = None
     ) -> list[StateEvent]:
-        """The latest `limit` events before the id `before`, oldest first."""
+        """The agent's latest `limit` events before the id `before`, oldest first.
+
+        Raises `Problem`.
+        """
         try:
             return await self._store.events(agent.user_id, limit=limit, before=before)
         except StoreError as error:

@@ -118,7 +118,7 @@ class StoreError(Exception):
 
 
 class AgentStore:
-    """All SQL of the agent server. If a method raises `StoreError`, nothing has changed."""
+    """All SQL of the agent server. Methods raise `StoreError`; a failed write changes nothing."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._db = connection
@@ -134,7 +134,10 @@ class AgentStore:
             os.close(file)
             connection = await aiosqlite.connect(path, isolation_level=None)
         except (OSError, aiosqlite.Error) as error:
-            raise StoreError(f"{path} cannot be opened: {error}.") from error
+            raise StoreError(
+                f"{path} cannot be opened: {error}. Let this server's user write to DATA_DIR, and "
+                "free space on its disk."
+            ) from error
         store = cls(connection, path)
         try:
             await store._prepare()
@@ -179,7 +182,7 @@ class AgentStore:
     async def keep(self, agent: Agent) -> None:
         """Write the agent durably: on return, it survives a power cut.
 
-        Sets a new agent's number and the versions that are stored with it.
+        Sets a new agent's number, and what is stored with the number.
         """
         async with self._transaction(durable=True):
             await self._write([agent])
@@ -238,7 +241,7 @@ class AgentStore:
             )
 
     async def keep_model(self, user_id: str, model: AgentModel) -> None:
-        """Record durably what the user's model is."""
+        """Store the shape of the user's model durably."""
         async with self._transaction(durable=True):
             await self._db.execute(
                 "UPDATE numbers SET model = ? WHERE user_id = ?",
@@ -246,7 +249,7 @@ class AgentStore:
             )
 
     async def save(self, agent: Agent, *, event: StateEvent | None = None) -> None:
-        """Write the agent and an event in one transaction."""
+        """Write the agent and an event in one transaction; neither if the agent was removed."""
         async with self._transaction():
             await self._write([agent])
             if event is not None and not agent.removed:

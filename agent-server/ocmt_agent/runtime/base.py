@@ -25,7 +25,7 @@ class ContainerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The address of a running gateway, reachable only from the agent server."""
+    """The address of a gateway, on the agents' network or on loopback."""
 
     host: str
     port: int
@@ -71,9 +71,11 @@ class Observed:
     user_id: str
     status: ContainerStatus
     endpoint: Endpoint | None
-    """The gateway's address while the container is running or paused."""
+    """The gateway's address while the container is running or paused, else `None`."""
     exit_code: int | None = None
+    """`None` while it runs, if it is unknown, and with Docker in `observe_all`."""
     oom_killed: bool = False
+    """Whether the kernel killed one of its processes for lack of memory, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class Whereabouts:
     leader: ProcessId
     """The agent's first process, which differs after a restart."""
     memory: Path | None
-    """The folder of the agent's control group: v2's, or that of v1's memory controller."""
+    """The folder of the agent's control group: v2's, or that of v1's memory controller; `None`
+    without a group."""
     pids: Callable[[], list[int]]
     """Lists the current pids of the agent's processes."""
 
@@ -101,24 +104,24 @@ class RuntimeUnavailable(Exception):
 
 
 class RuntimeFailed(Exception):
-    """The runtime rejected a call or failed. `str()` says why and what to do."""
+    """The runtime rejected a call or failed. `str()` says why, and what to do if that is known."""
 
 
 class Runtime(Protocol):
     """A driver. Its methods take user ids; container names are internal.
 
-    Every method may raise `RuntimeUnavailable` or `RuntimeFailed`. `unpause`, `pause`, `start` and
-    `stop` raise `RuntimeFailed` if the user has no container.
+    The async methods may raise `RuntimeUnavailable` or `RuntimeFailed`. `unpause`, `pause` and
+    `start` raise `RuntimeFailed` if the user has no container; `stop` and `logs` may.
     """
 
     name: str
 
     async def problems(self) -> list[str]:
-        """Why the runtime cannot work now (engine down, image missing): one sentence per reason."""
+        """Why the runtime cannot work now (engine down, image missing), each with the cure."""
         ...
 
     async def relay_host(self) -> str:
-        """This host's address for the relay, which only agents can reach."""
+        """This host's address at which agents reach the relay."""
         ...
 
     def home(self, user_id: str) -> Path:
@@ -137,7 +140,6 @@ class Runtime(Protocol):
         """Create the user's container, stopped, unless one with the same settings exists.
 
         A container with other settings (image, limits, tokens) is replaced; its state folder stays.
-        A failed creation is cleaned up.
         """
         ...
 
@@ -154,11 +156,11 @@ class Runtime(Protocol):
         ...
 
     async def set_heartbeat(self, user_id: str, minutes: int | None) -> None:
-        """Write the heartbeat's interval into the gateway's configuration, as above."""
+        """Write the heartbeat's interval into the configuration, as above; `None` turns it off."""
         ...
 
     async def set_model(self, user_id: str, model: AgentModel) -> None:
-        """Write what the user's model is into the gateway's configuration, as above."""
+        """Write the shape of the user's model into the gateway's configuration, as above."""
         ...
 
     async def can_hold(self) -> bool:
@@ -190,14 +192,16 @@ class Runtime(Protocol):
     async def unpause(self, user_id: str) -> None: ...
 
     async def stop(self, user_id: str, *, grace_s: float) -> None:
-        """Send SIGTERM, then SIGKILL after `grace_s` seconds. Unpauses a paused container first."""
+        """Unpause the container if needed; send SIGTERM, then SIGKILL after `grace_s` seconds."""
         ...
 
     async def remove(self, user_id: str, *, with_state: bool) -> None:
         """Remove the container and, with `with_state`, delete the agent's folder for good."""
         ...
 
-    async def inspect(self, user_id: str) -> Observed | None: ...
+    async def inspect(self, user_id: str) -> Observed | None:
+        """The user's container; `None` if there is none."""
+        ...
 
     async def observe_all(self) -> dict[str, Observed]:
         """User id → container, of all agents; with Docker by labels, in one call to the engine."""

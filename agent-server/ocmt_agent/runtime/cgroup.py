@@ -39,7 +39,10 @@ class CgroupTree:
 
 
 def probe(name: str, *, root: Path = CGROUP_ROOT) -> CgroupTree:
-    """The folders called `name` in which this process can create groups; empty without rights."""
+    """Create the folders called `name` in which this process can create groups.
+
+    None are created without the rights.
+    """
     if (root / "cgroup.controllers").exists():
         return CgroupTree(_v2(root / name))
     parents = {}
@@ -71,7 +74,7 @@ def _makeable(parent: Path) -> bool:
 
 
 class Cgroup:
-    """One user's group. Methods do nothing if the kernel or our rights do not support them."""
+    """One user's group, with those controllers that the kernel and this process's rights allow."""
 
     def __init__(
         self, tree: CgroupTree, user_id: str, *, freeze_within_s: float = _FREEZE_WITHIN_S
@@ -134,7 +137,7 @@ class Cgroup:
         """Freeze or thaw all processes of the group, and return once the kernel confirms it.
 
         Blocking, usually for milliseconds. If it takes over `freeze_within_s` seconds, thaws them
-        and raises `TimeoutError`.
+        and raises `TimeoutError`. May also raise `OSError`.
         """
         assert self._freezer is not None  # noqa: S101 (callers check `can_freeze` first)
         v2 = "" in self._folders
@@ -151,7 +154,7 @@ class Cgroup:
                 file.write_text(freeze if frozen else thaw)  # v1: retry for a busy process
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel killed a process of the group because of its memory limit."""
+        """Whether the kernel killed a process of the group for lack of memory."""
         for name, file in (("", "memory.events"), ("memory", "memory.oom_control")):
             folder = self._folders.get(name)
             text = "" if folder is None else _read(folder / file)

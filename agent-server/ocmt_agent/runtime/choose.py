@@ -46,6 +46,7 @@ async def open_runtime(
         if choice == "auto":
             choice = _read_choice(chosen)
     runtime: Runtime | None = None
+    without_docker = ""
     if choice != "process":
         docker = DockerRuntime(
             image=image,
@@ -59,12 +60,13 @@ async def open_runtime(
             runtime = docker
         else:
             await docker.close()
-            log.info("using plain processes", because=problems[0])
+            without_docker = problems[0]
+            log.info("using plain processes", because=without_docker)
     if runtime is None:
         if node is None or openclaw_dir is None:
             raise RuntimeUnavailable(
-                "This host has no Docker Engine with the agents' image, and the process runtime "
-                "needs NODE_BINARY and OPENCLAW_DIR. `./ocmt up` sets both."
+                f"{without_docker} The process runtime needs NODE_BINARY and OPENCLAW_DIR; "
+                "`./ocmt up` sets both.".lstrip()
             )
         runtime = ProcessRuntime(
             node=node,

@@ -123,7 +123,7 @@ class DockerRuntime:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def relay_host(self) -> str:
-        """The bridge's address on the host, which only containers reach."""
+        """RELAY_HOST if it is set, else the address of the agents' bridge on the host."""
         if self._relay_host is None:
             with translated():
                 self._relay_host = await bridge_address(self._docker())
@@ -445,7 +445,9 @@ class DockerRuntime:
                     event = await subscriber.get()
                     if event is None:
                         await pump  # raises the error that ended the stream
-                        raise RuntimeUnavailable("Docker ended its event stream.")
+                        raise RuntimeUnavailable(
+                            "Docker ended its event stream. The server reconnects by itself."
+                        )
                     kind = _EVENTS.get(event["Action"])
                     if kind is not None:
                         user_id = event["Actor"]["Attributes"][USER_LABEL]
@@ -477,7 +479,10 @@ class DockerRuntime:
         return self._handle(known)
 
     async def _show(self, user_id: str) -> dict[str, Any] | None:
-        """The engine's description of the user's container; one call once its id is known."""
+        """The engine's description of the user's container, or `None`.
+
+        One call to the engine once the container's id is known.
+        """
         known = self._ids.get(user_id)
         if known is not None:
             try:

@@ -12,7 +12,7 @@ from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 
 
 def thaw(container_id: str, pid: int) -> bool:
-    """Thaw the container whose first process is `pid`. Returns whether it was frozen."""
+    """Thaw the container whose first process is `pid`, if it is frozen. Returns whether it did."""
     try:
         text = Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:

@@ -12,7 +12,7 @@ from ocmt_agent.runtime.processes import identify
 
 
 def whereabouts_of(container_id: str, pid: int) -> Whereabouts | None:
-    """The whereabouts of a container; `None` if it is not running or not on this host.
+    """The whereabouts of a container; `None` if it does not run, or not visibly on this host.
 
     `pid` is from the engine. If the engine is remote or this server runs in a container, the pid
     may belong to another process here, so the group's path must contain the container's id.

@@ -19,7 +19,7 @@ BRIDGE = "ocmt0"
 """The network's interface on the host, to which the firewall rules of `ocmt setup` refer."""
 TOOLS_NETWORK = "ocmt-tools"
 TOOLS_BRIDGE = "ocmt1"
-"""The interface of the tool servers' network, which cannot reach the relay."""
+"""The interface of the tool servers' network, which those firewall rules keep from the relay."""
 _ICC = "com.docker.network.bridge.enable_icc"
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 # A bridge has at most 1,023 ports, so a /21 suffices. Set explicitly, since the engine's default
@@ -28,7 +28,10 @@ _RANGES = [f"10.{second}.0.0/21" for second in range(213, 233)]
 
 
 async def ensure_network(docker: aiodocker.Docker) -> str:
-    """The id of the agents' network, created if missing. Raises `RuntimeFailed` if it is unsafe."""
+    """The id of the agents' network, created if missing.
+
+    Raises `RuntimeFailed` if it is unsafe or there is no address range for it.
+    """
     return str((await _shown(docker, NETWORK, BRIDGE))["Id"])
 
 

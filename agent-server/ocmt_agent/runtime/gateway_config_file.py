@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 _MOST_BYTES = 1024 * 1024
 
 ConfigChange = Callable[[dict[str, Any]], dict[str, Any]]
-"""Returns a changed copy of a configuration. Raises `KeyError` or `TypeError` for another one."""
+"""Returns a changed copy of a configuration. Raises `KeyError` or `TypeError` for a damaged one."""
 
 
 @contextmanager
@@ -44,11 +44,10 @@ def write_text(file: Path, text: str, *, mode: int, durable: bool) -> None:
 
 
 def change_config(file: Path, change: ConfigChange, *, mode: int, durable: bool) -> None:
-    """Change a configuration that may be in use.
+    """Apply `change` to a configuration that may be in use.
 
-    Nothing else changes, since the gateway may run with the settings of an earlier release. A
-    missing or damaged file is left alone: it is written before the gateway's next start. Raises
-    `OSError`.
+    The rest stays, since the gateway may run with the settings of an earlier release. A missing or
+    damaged file is left alone: it is written before the gateway's next start. Raises `OSError`.
     """
     text = _read(file)
     if text is None:
@@ -62,7 +61,7 @@ def change_config(file: Path, change: ConfigChange, *, mode: int, durable: bool)
 
 
 def _read(file: Path) -> str | None:
-    """The file's text; `None` if it is missing, too large or not a regular file.
+    """The file's text; `None` if it cannot be read, is too large or is not a regular file.
 
     With the process runtime, the agent can replace the file.
     """

@@ -122,7 +122,10 @@ class ProcessRuntime:
             try:
                 home.make()
             except OSError as error:
-                raise RuntimeFailed(f"The state folder cannot be created: {error}.") from error
+                raise RuntimeFailed(
+                    f"The agent's folders cannot be created: {error}. Free space on the disk, and "
+                    "let this server's user write to DATA_DIR."
+                ) from error
             self._specs[spec.user_id] = spec
 
     async def is_current(self, spec: AgentSpec) -> bool:
@@ -337,9 +340,9 @@ class ProcessRuntime:
             raise RuntimeFailed(f"Freezing or thawing failed: {error}.") from error
 
     async def _end(self, user_id: str, *, grace_s: float) -> None:
-        """Send SIGTERM to the gateway, then after `grace_s` seconds SIGKILL to all its processes.
+        """Send SIGTERM to the gateway, and SIGKILL to all processes that are left.
 
-        Raises `RuntimeFailed` if some cannot be killed.
+        It has `grace_s` seconds to end. Raises `RuntimeFailed` if some cannot be killed.
         """
         record = self._running(user_id)
         if record is not None:

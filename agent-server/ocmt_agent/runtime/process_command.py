@@ -36,7 +36,7 @@ class GatewayCommand:
     relay: OpenClawSettings
 
     def problems(self) -> list[str]:
-        """Why the gateway cannot start on this machine: one sentence per reason."""
+        """Why the gateway cannot start on this machine, each with the cure; empty if it can."""
         found = []
         if not self.entry.is_file():
             found.append(
@@ -85,7 +85,7 @@ class GatewayCommand:
         return gateway_config(self.relay, user_id=user_id, bind="loopback", port=port)
 
     def fingerprint(self, spec: AgentSpec, home: AgentHome) -> str:
-        """A hash of all settings except the port, which changes with each start."""
+        """A hash of the settings with which a gateway starts, but for the port of this start."""
         limits = self.limits
         return fingerprint(
             [
@@ -98,5 +98,5 @@ class GatewayCommand:
 
 
 def marks(home: AgentHome) -> dict[str, str]:
-    """Environment variables that all processes of this agent inherit, and no others have."""
+    """Environment variables that processes of this agent inherit, and no others have."""
     return {"OPENCLAW_STATE_DIR": str(home.state), "OPENCLAW_SUPERVISOR_MODE": "external"}

@@ -1,6 +1,7 @@
 """A user's folder under the process runtime, and the record of its gateway process.
 
-The agent runs as this server's user and can create links here, so none is followed.
+The agent runs as this server's user and can create links here. Its configuration and its log are
+not read or written through one.
 """
 
 import json
@@ -86,7 +87,10 @@ class AgentHome:
         replace_file(self._record, json.dumps(values), durable=False)
 
     def record(self) -> Record | None:
-        """The stored record, or `None`; callers must check that its process still runs."""
+        """The stored record; `None` if it is missing or damaged.
+
+        Callers must check that its process still runs.
+        """
         try:
             read = json.loads(self._record.read_text())
             process = ProcessId(int(read["pid"]), int(read["startedTicks"]))

@@ -94,10 +94,11 @@ def spawn(arguments: list[str], *, environment: Mapping[str, str], output: int) 
 
 
 def family(leader: ProcessId | None, *, marks: Mapping[str, str]) -> set[ProcessId]:
-    """All live processes in the leader's session or with `marks` in their environment.
+    """The live processes in the leader's session or with `marks` in their environment.
 
-    A session's id is its leader's pid, which may be reused after the leader has ended. The
-    inherited marks also find processes that outlived the leader or created another session.
+    This process is left out. A session's id is its leader's pid, which may be reused after the
+    leader has ended. The inherited marks also find processes that outlived the leader or created
+    another session.
     """
     session = leader.pid if leader is not None and leader.state() is not None else None
     wanted = {f"{name}={value}".encode() for name, value in marks.items()}

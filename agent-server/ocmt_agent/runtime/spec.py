@@ -97,7 +97,7 @@ def gateway_config(
                     "url": openclaw.mcp_url,
                     "transport": "streamable-http",
                     "headers": {"Authorization": "Bearer ${OCMT_AGENT_TOKEN}"},
-                    # The default is 1.5 s: a turn for which listing tools takes longer has none.
+                    # The default is 1.5 s: a run for which listing tools takes longer has none.
                     # A call waits 45 s for its user's decision.
                     "requestTimeoutMs": 120_000,
                     "connectionTimeoutMs": 10_000,
@@ -144,9 +144,9 @@ def with_heartbeat(config: dict[str, Any], minutes: int | None) -> dict[str, Any
 def heartbeat(minutes: int | None) -> dict[str, Any]:
     """OpenClaw's settings of the heartbeat (its page `gateway/heartbeat.md`).
 
-    By default every agent takes a turn each half hour, so none would ever sleep, and each turn
+    By default every agent has a run each half hour, so none would sleep for long, and each run
     costs model calls. A heartbeat that is on is for the main conversation: OpenClaw's default
-    target is a person's address in a channel, and it skips the turn when there is none.
+    target is a person's address in a channel, and it skips the run when there is none.
     """
     if minutes is None:
         return {"every": "0m"}
@@ -154,10 +154,10 @@ def heartbeat(minutes: int | None) -> dict[str, Any]:
 
 
 def with_model(config: dict[str, Any], model: AgentModel) -> dict[str, Any]:
-    """`openclaw.json` with the shape in which the agent asks its user's model, and what that can.
+    """`openclaw.json` with the shape of requests to the user's model, and what the model can do.
 
-    A gateway reloads it without a restart. Like the version of the tools, it is not part of what a
-    container is made from. Raises `KeyError` or `TypeError` for another configuration.
+    As with the tools version, a running gateway reads it, and it is in no fingerprint. Raises
+    `KeyError` or `TypeError` for another configuration.
     """
     changed = copy.deepcopy(config)
     provider = changed["models"]["providers"]["ocmt"]
@@ -196,7 +196,7 @@ def dreams_at(user_id: str) -> str:
 
 
 def gateway_environment(spec: AgentSpec, *, state_dir: str, config_path: str) -> dict[str, str]:
-    """The gateway's environment variables, including its tokens. The runtime adds PATH and HOME."""
+    """The gateway's environment variables, including its tokens. The runtime adds others."""
     return {
         "OCMT_AGENT_TOKEN": str(spec.agent_token),
         "OPENCLAW_GATEWAY_TOKEN": str(spec.gateway_token),
@@ -227,7 +227,7 @@ def heap_flags(limits: Limits) -> list[str]:
 
 
 def hostname_of(user_id: str) -> str:
-    """A constant host name per user, since the gateway's owner lease is bound to it."""
+    """A constant host name per agent, since the gateway's owner lease is bound to it."""
     return "agent-" + _digest(user_id).hex()[:16]
 
 

@@ -145,7 +145,7 @@ class SpareKeeper:
         )
 
     async def _make(self, *, held: bool) -> None:
-        """Make a spare; remove it if another agent's wake needs the host before it is ready."""
+        """Make a spare; remove it if that fails or another agent's wake needs the host first."""
         spare = Agent.beforehand(new_home(), held=held, now=self._clock.now())
         self._pool.making = spare
         self._registry.reserve(spare)

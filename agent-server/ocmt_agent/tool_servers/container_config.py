@@ -1,6 +1,7 @@
 """Configurations of the containers that run and install tool servers. Pure.
 
-Both are stricter than an agent's: they cannot write to the disk or reach the relay.
+Both are stricter than an agent's: they have another network, which the firewall of `ocmt setup`
+keeps from the relay, and of the disk only an installation can write to its own folder.
 """
 
 from pathlib import Path

@@ -61,7 +61,7 @@ def read_incoming(body: bytes) -> Incoming:
         return Incoming(None, method, None)
     raw_id = bytes(call_id)
     if not _ID.fullmatch(raw_id):
-        raise NotAMessage("the id must be a whole number or a plain text of at most 200")
+        raise NotAMessage("the id must be a whole number, or text of at most 200 plain characters")
     params = bytes(found["params"]) if "params" in found else None
     if params is not None and not params.startswith(b"{"):
         raise NotAMessage("the params must be an object")
@@ -85,7 +85,7 @@ def read_line(line: bytes) -> Answer | Request | None:
 
 
 def number_in(piece: bytes) -> int | None:
-    """Find the id in the first or last bytes of an answer that is too long to parse."""
+    """The id in the first or last bytes of an answer that is too long to parse, or `None`."""
     found = re.search(rb'"id"\s*:\s*([1-9][0-9]{0,14})\s*[,}]', piece)
     return int(found[1]) if found else None
 

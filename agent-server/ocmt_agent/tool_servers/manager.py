@@ -80,13 +80,13 @@ class ToolServers:
             raise Problem(
                 404,
                 "no-such-tool-server",
-                "This tool server is not known here, also after a restart of this server. Send its "
+                "This tool server is not defined here, or this server was restarted. Send its "
                 "definition first (PUT).",
             )
         return server
 
     def counts(self) -> Mapping[ToolServerState, int]:
-        """How many are in each state that any is in."""
+        """State → number of tool servers; a state that none is in may be missing."""
         servers = (one for of_user in self._servers.values() for one in of_user.values())
         return Counter(server.state() for server in servers)
 

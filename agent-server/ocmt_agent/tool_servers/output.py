@@ -86,7 +86,10 @@ class Allowance:
 
 
 class LastOutput:
-    """The last lines of standard error, to explain a failure, without the credential."""
+    """The last lines of standard error, to explain a failure.
+
+    Secrets of at least `_LEAST_MASKED` characters are masked.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # Longest first, since one may be part of another.

@@ -1,7 +1,7 @@
 """One user's tool server: started by a call, and stopped when idle.
 
-There is at most one container. A stop never interrupts a call, since there is no await between the
-check for use and the stop.
+At most one container serves its calls. An idle stop never interrupts a call, since there is no
+await between the check for use and the stop.
 """
 
 import asyncio
@@ -101,14 +101,17 @@ class UserToolServer:
         return ToolServerState.STOPPED if self._failure is None else ToolServerState.FAILED
 
     async def initialize(self) -> bytes:
-        """The server's raw result of `initialize`. Starts the server. Raises `Problem`."""
+        """The server's raw result of `initialize`. Starts the server if needed.
+
+        Raises `Problem`.
+        """
         with self._used():
             return (await self._ready()).initialized
 
     async def request(self, method: str, params: bytes | None) -> bytes:
-        """The raw outcome of a request: `"result":…` or `"error":…`. Starts the server.
+        """The raw outcome of a request: `"result":…` or `"error":…`. Starts the server if needed.
 
-        Raises `Problem` with the reason if the server fails.
+        Raises `Problem` with the reason if there is no outcome.
         """
         if self._in_use >= _MOST_AT_ONCE:
             raise Problem(
@@ -152,7 +155,7 @@ class UserToolServer:
         self._in_background(session.end("it was idle"))
 
     async def close(self, reason: str) -> None:
-        """End the server for good; calls in progress fail with `reason`."""
+        """End the server for good; calls in progress fail, those that it runs with `reason`."""
         self._closed = True
         session, self._session = self._session, None
         if self._starting is not None:

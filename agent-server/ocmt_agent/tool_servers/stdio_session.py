@@ -125,8 +125,9 @@ class StdioSession:
     async def request(self, method: str, params: bytes | None, *, within_s: float) -> bytes:
         """Send a request. Returns its raw outcome: `"result":…` or `"error":…`.
 
-        Raises `TimedOut`, `AnswerTooLarge` or `SessionEnded`. If the caller is cancelled, the
-        server is sent a cancellation.
+        Raises `TimedOut`, `AnswerTooLarge` or `SessionEnded`; a server that answered nothing at all
+        within `within_s` seconds is ended. If the caller is cancelled, the server is sent a
+        cancellation.
         """
         if self.reason is not None:
             raise SessionEnded(self.reason)
@@ -150,7 +151,7 @@ class StdioSession:
             self._waiting.pop(number, None)
 
     async def end(self, reason: str) -> SessionEnded:
-        """End the server; all requests in progress fail with `reason`. Idempotent."""
+        """End the server; all requests in progress fail with `reason`. The first reason counts."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end(reason))
         await asyncio.shield(self._ending)
@@ -164,7 +165,7 @@ class StdioSession:
         await self._process.end()
 
     def _fail(self, reason: str) -> None:
-        """Fail all waiting requests with `reason`."""
+        """Fail all waiting requests with `reason`, or with an earlier one."""
         self.reason = self.reason or reason
         for answer in self._waiting.values():
             if not answer.done():

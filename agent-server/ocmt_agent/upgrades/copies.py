@@ -108,7 +108,7 @@ class StateCopies:
     def drop(self, copy: StateCopy) -> None:
         """Remove a copy; it is renamed first, so that a partial one is never used.
 
-        Raises `RuntimeFailed`.
+        Raises `RuntimeFailed` or `OSError`.
         """
         doomed = copy.folder.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
@@ -120,7 +120,10 @@ class StateCopies:
         remove_folder(self._root / user_id)
 
     def clear(self, user_id: str) -> None:
-        """Remove unfinished copies, and the user's folder of copies if it is then empty."""
+        """Remove unfinished copies, and the user's folder of copies if it is then empty.
+
+        Raises `RuntimeFailed`.
+        """
         folder = self._root / user_id
         with contextlib.suppress(FileNotFoundError):
             for left in folder.iterdir():

@@ -1,4 +1,4 @@
-"""Copies an agent's state before another OpenClaw version starts on it, and reverts to the copy.
+"""Copies an agent's state before a newer OpenClaw version starts on it, and reverts to the copy.
 
 The server may be killed at any line here. Before a version starts on a state, the database records
 the version. If the state is missing, its exchange for a copy was interrupted: the newest copy of

@@ -23,7 +23,7 @@ class AlwaysAwake:
             user_id, endpoint, SecretText(GATEWAY_TOKEN), DeviceKey.generate()
         )
         self.wakes: Counter[ActivityKind] = Counter()
-        self.turns_ended: Counter[ActivityKind] = Counter()
+        self.runs_ended: Counter[ActivityKind] = Counter()
         self.in_flight = 0
         self.used = asyncio.Event()
         self.unused = asyncio.Event()
@@ -51,9 +51,9 @@ class AlwaysAwake:
             if not self.in_flight:
                 self.unused.set()
 
-    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+    def run_ended(self, user_id: str, *, kind: ActivityKind) -> None:
         assert user_id == self.access.user_id
-        self.turns_ended[kind] += 1
+        self.runs_ended[kind] += 1
 
     def doubt(self, access: GatewayAccess) -> None:
         assert access == self.access
@@ -77,9 +77,9 @@ class Sleepy(AlwaysAwake):
         self.access = replace(access, endpoint=await start())
         return self.access
 
-    def turn_ended(self, user_id: str, *, kind: ActivityKind) -> None:
+    def run_ended(self, user_id: str, *, kind: ActivityKind) -> None:
         assert user_id == self.access.user_id
-        self.turns_ended[kind] += 1
+        self.runs_ended[kind] += 1
 
     def doubt(self, access: GatewayAccess) -> None:
         self.doubts += 1

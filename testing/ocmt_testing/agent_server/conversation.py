@@ -81,7 +81,7 @@ async def use_a_tool_added_meanwhile(
 async def _tell_turns(
     access: GatewayAccess, session: aiohttp.ClientSession, caller: Caller, model: ScriptedModel
 ) -> None:
-    """Assert that the gateway reports whether a turn is in progress."""
+    """Assert that the gateway reports whether a run is in progress."""
     control = OpenClawControl(session)
     assert await control.active_runs(access) == 0
     reciting = asyncio.create_task(caller.say("recite: la", "recital"))

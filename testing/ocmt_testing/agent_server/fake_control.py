@@ -36,7 +36,7 @@ class FakeControl:
         self.heartbeats_wake: dict[str, bool] = {}
         """User id → whether heartbeats counted when its next job was read."""
         self.runs: dict[str, int] = {}
-        """User id → number of turns in progress."""
+        """User id → number of runs in progress."""
         self.leases: dict[str, tuple[int, str]] = {}
         """Home → the number of the gateway's boot, and the lease that closes it."""
         self.keeps_lines = True

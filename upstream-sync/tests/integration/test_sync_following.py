@@ -131,6 +131,7 @@ def test_tests_name_the_commit_that_broke_them(world: World) -> None:
     picked = world.git("log", "-1", "--format=%b", ran.json["broke"])
     assert f"(cherry picked from commit {bad})" in picked
     assert ran.json["baseFails"] is False
+    assert world.run("test", "--no-bisect", "--json").json["runs"] == 1
     assert world.git("-C", str(world.tree), "symbolic-ref", "--short", "HEAD") == "upstream-sync"
 
 

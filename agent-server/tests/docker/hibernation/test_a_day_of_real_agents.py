@@ -28,7 +28,7 @@ from ocmt_testing.agent_server.serving import serving
 
 USERS = ("ada", "ben", "cleo")
 LATER_S = {"ben": 0, "cleo": 10}
-"""Who has a scheduled job, and how much later than the first."""
+"""User id → seconds by which the user's job is later than the first."""
 LIMIT_S = 480
 # Their beginning and, if they are not cut, their end.
 _TOOL = (

@@ -1,4 +1,4 @@
-"""Agents made beforehand with Docker: a claimed container is as any other, and is treated so.
+"""Agents made beforehand with Docker: a claimed container is like any other from then on.
 
 A whole agent server on the real engine. A stand-in answers in the place of OpenClaw, which
 `integration/spares/test_a_claimed_agent.py` boots.
@@ -146,7 +146,7 @@ def rights(pid: int, uid: int) -> dict[str, str]:
 
 
 def folder_of(home: Path, uid: int) -> dict[str, tuple[str, str]]:
-    """Path → its mode, and whose it is."""
+    """Path → its mode and its owner."""
 
     def row(one: Path) -> tuple[str, str]:
         seen = one.lstat()

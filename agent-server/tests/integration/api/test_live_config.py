@@ -76,7 +76,7 @@ async def test_it_is_written_between_two_turns(
             await put(host, version)
         await until(lambda: host.gateway.calls["active_runs"] > 5)
         assert host.runtime.tools_versions["ada"] == 0
-        async with asyncio.timeout(1):  # a message of the user's in the turn does not wait
+        async with asyncio.timeout(1):  # a message of the user's during the run does not wait
             await host.wakes.awake("ada", kind=ActivityKind.HTTP)
         host.gateway.runs["ada"] = 0
         await until(lambda: host.runtime.tools_versions["ada"] == 5)

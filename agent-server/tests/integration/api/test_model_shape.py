@@ -1,4 +1,4 @@
-"""What a user's model is reaches the gateway's configuration, between two turns."""
+"""The shape of a user's model reaches the gateway's configuration, between two runs."""
 
 import asyncio
 from collections.abc import Callable

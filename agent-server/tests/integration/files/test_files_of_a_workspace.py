@@ -1,5 +1,6 @@
 """Files of a workspace: what an agent makes of it never leads out of it, nor blocks."""
 
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -68,6 +69,20 @@ async def test_a_workspace_that_is_not_made_yet_is_empty(host: Host) -> None:
     assert await entries(host) == {}
     answer = await host.client.get(CONTENT, params={"path": "x"})
     assert (answer.status_code, answer.json()["code"]) == (404, "no-such-file")
+
+
+async def test_a_file_that_cannot_be_written_is_not_said_to_be_gone(
+    host: Host, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied", "/a/name/of/the/host")
+
+    monkeypatch.setattr("ocmt_agent.files.workspace.os.rename", refused)
+    answer = await host.client.put(CONTENT, params={"path": "x"}, content=b"mine")
+    assert (answer.status_code, answer.json()["code"]) == (409, "file-unusable")
+    assert "(Permission denied)" in answer.json()["detail"]
+    assert "host" not in answer.json()["detail"]
+    assert await entries(host) == {}
 
 
 def link_file(workspace: Path, outside: Path) -> str:

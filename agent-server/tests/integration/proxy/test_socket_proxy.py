@@ -97,7 +97,7 @@ async def test_the_end_of_a_long_answer_is_the_user_s_activity_and_a_job_s_is_no
                 payload = (await caller.until(event="chat"))["payload"]
                 if payload["state"] == "final":
                     ended.add(payload["runId"])
-        assert rig.waking.turns_ended == {ActivityKind.WEBSOCKET: 1}
+        assert rig.waking.runs_ended == {ActivityKind.WEBSOCKET: 1}
         assert rig.waking.wakes[ActivityKind.WEBSOCKET] == frames_sent
 
 
@@ -109,14 +109,14 @@ async def test_a_turn_that_is_stopped_ends_and_one_whose_gateway_dies_does_not_l
         await caller.send("chat.send", "1", sessionKey="main", message="hi", idempotencyKey="r1")
         await caller.until(event="chat")
         await caller.ask("chat.abort", "2", sessionKey="main")
-        await rig.settled(lambda: rig.waking.turns_ended[ActivityKind.WEBSOCKET] == 1)
+        await rig.settled(lambda: rig.waking.runs_ended[ActivityKind.WEBSOCKET] == 1)
         await caller.send("chat.send", "3", sessionKey="main", message="hi", idempotencyKey="r2")
         await caller.until(type="res", id="3")
         rig.double.drop()
         await caller.until(event="shutdown")
         rig.double.hold.set()
         assert "Hello" in await caller.say("again", "r3")
-        await rig.settled(lambda: rig.waking.turns_ended[ActivityKind.WEBSOCKET] == 2)
+        await rig.settled(lambda: rig.waking.runs_ended[ActivityKind.WEBSOCKET] == 2)
 
 
 async def test_no_credential_of_ours_or_the_gateway_s_reaches_the_caller_or_the_log(

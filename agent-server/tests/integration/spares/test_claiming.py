@@ -1,4 +1,4 @@
-"""Agents made beforehand: made when the host is quiet, claimed once, and then as any other."""
+"""Agents made beforehand: made when the host is quiet, claimed once, and then like any other."""
 
 import asyncio
 from collections import Counter

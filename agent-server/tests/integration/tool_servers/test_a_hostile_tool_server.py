@@ -1,4 +1,4 @@
-"""A real process on stdio, that does what no tool server should: only its own calls fail."""
+"""A real process on stdio that does what no tool server should: only its own calls fail."""
 
 import asyncio
 import json

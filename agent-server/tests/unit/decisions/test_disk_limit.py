@@ -47,6 +47,12 @@ def test_a_warning_names_the_limit_that_is_reached_and_the_cure() -> None:
     assert "AGENT_DISK_MB" in warning(Usage(30 * GB, 10))
 
 
+def test_an_agent_stopped_on_a_full_disk_is_not_said_to_be_far_over_its_limit() -> None:
+    found = standing(Usage(11 * GB, 10), LIMIT, host_is_short=True)
+    assert found.fullness is Fullness.STOPPED
+    assert "uses more than the 10 GB" in (found.warning or "")
+
+
 @pytest.mark.parametrize(
     ("total_gb", "free_gb", "total_files", "free_files", "short"),
     [

@@ -5,7 +5,7 @@ from ocmt_agent.decisions.exit_explanation import how_it_ended
 from ocmt_agent.runtime.base import ContainerStatus, Observed
 
 
-def ended(exit_code: int, *, oom_killed: bool = False) -> Observed:
+def ended(exit_code: int | None, *, oom_killed: bool = False) -> Observed:
     return Observed("ada", ContainerStatus.EXITED, None, exit_code, oom_killed)
 
 
@@ -45,6 +45,12 @@ def test_unusable_settings_are_reported_only_if_nothing_else_is_wrong() -> None:
     assert "doctor --fix" in how_it_ended(ended(78), printed="Invalid config: gateway.bind")
     assert "AGENT_MEMORY_MB" in how_it_ended(ended(137, oom_killed=True), printed="ENOSPC")
     assert "exit code 3" in how_it_ended(ended(3), printed="whatever")
+
+
+def test_an_unknown_exit_code_is_not_shown() -> None:
+    said = how_it_ended(ended(None))
+    assert "exited by itself." in said
+    assert "None" not in said
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from ocmt_agent.runtime.choose import RuntimeChoice, open_runtime
 from ocmt_agent.runtime.spec import Limits
 
 
-async def choose(folder: Path, choice: RuntimeChoice) -> Runtime:
+async def choose(folder: Path, choice: RuntimeChoice, *, with_node: bool = True) -> Runtime:
     return await open_runtime(
         choice,
         image="no/such:image",
-        node=folder / "node",
+        node=folder / "node" if with_node else None,
         openclaw_dir=folder,
         state_root=folder,
         limits=Limits(512, 1.0, 64),
@@ -66,6 +66,17 @@ async def test_an_engine_without_its_socket_is_one_that_is_down(tmp_path: Path) 
     assert "no socket found" in problem
     assert "systemctl start docker" in problem
     await chosen.close()
+
+
+async def test_processes_that_cannot_be_started_are_not_blamed_on_docker(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeUnavailable, match=r"^The process runtime needs NODE_BINARY"):
+        await choose(tmp_path, "process", with_node=False)
+
+
+@pytest.mark.usefixtures("no_socket")
+async def test_a_host_for_neither_runtime_is_told_why_docker_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeUnavailable, match=r"systemctl start docker.* NODE_BINARY"):
+        await choose(tmp_path, "auto", with_node=False)
 
 
 async def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:

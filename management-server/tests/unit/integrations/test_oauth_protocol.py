@@ -1,4 +1,4 @@
-"""What comes from a provider is believed only as far as it is well-formed."""
+"""What comes from a provider is used only as far as it is well-formed."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What an agent is told of its user's model."""
+"""What an agent's configuration says of its user's model."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Budgets as decisions: who is refused, who is told."""
+"""Budgets as decisions: which requests are refused, and which users are warned."""
 
 import pytest
 from ocmt_management.llm.budgets import NANO, Limits, Period, Spent, reached, told, warning

@@ -1,4 +1,4 @@
-"""What tokens cost, and why an agent asked."""
+"""What tokens cost, and the source of an agent's request."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The turns that one caller's messages began, until their answers end.
+"""The runs that one caller's messages began, until their answers end.
 
 A message is answered at once with the id of its run; the answer comes in events, perhaps for hours.
 Its end is the user's activity. The end of a run that the agent began by itself, such as a job, is
@@ -10,7 +10,7 @@ from ocmt_agent.proxy import frames
 _MOST = 1000
 
 
-class Turns:
+class Runs:
     def __init__(self) -> None:
         self._requests: set[str] = set()
         self._runs: set[str] = set()
@@ -21,7 +21,7 @@ class Turns:
             self._requests.add(request)
 
     def ended_with(self, text: str, *, answers: str | None) -> bool:
-        """Whether a gateway's frame ends one of these turns; `answers`: the request it answers."""
+        """Whether a gateway's frame ends one of these runs; `answers`: the request it answers."""
         if answers is not None:
             if answers in self._requests:
                 self._requests.discard(answers)
@@ -37,6 +37,6 @@ class Turns:
         return known
 
     def clear(self) -> None:
-        """Forget the turns of a gateway that went away."""
+        """Forget the runs of a gateway that went away."""
         self._requests.clear()
         self._runs.clear()

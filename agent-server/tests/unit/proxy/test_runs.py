@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ocmt_agent.proxy.turns import Turns
+from ocmt_agent.proxy.runs import Runs
 
 
 def request(method: str, number: str = "1") -> str:
@@ -24,18 +24,18 @@ def event(run: str, state: str, name: str = "chat", **more: object) -> str:
 
 
 @pytest.fixture
-def turns() -> Turns:
-    """With one turn under way, the run r1."""
-    turns = Turns()
-    turns.sent("1", request("chat.send"))
-    assert not turns.ended_with(answer("r1"), answers="1")
-    return turns
+def runs() -> Runs:
+    """With one run under way, r1."""
+    runs = Runs()
+    runs.sent("1", request("chat.send"))
+    assert not runs.ended_with(answer("r1"), answers="1")
+    return runs
 
 
 @pytest.mark.parametrize("state", ["final", "aborted", "error"])
-def test_the_end_of_the_answer_ends_the_turn_once(turns: Turns, state: str) -> None:
-    assert turns.ended_with(event("r1", state), answers=None)
-    assert not turns.ended_with(event("r1", state), answers=None)
+def test_the_end_of_the_answer_ends_the_run_once(runs: Runs, state: str) -> None:
+    assert runs.ended_with(event("r1", state), answers=None)
+    assert not runs.ended_with(event("r1", state), answers=None)
 
 
 @pytest.mark.parametrize(
@@ -50,29 +50,29 @@ def test_the_end_of_the_answer_ends_the_turn_once(turns: Turns, state: str) -> N
         "",
     ],
 )
-def test_other_frames_do_not(turns: Turns, other: str) -> None:
-    assert not turns.ended_with(other, answers=None)
-    assert turns.ended_with(event("r1", "final"), answers=None)
+def test_other_frames_do_not(runs: Runs, other: str) -> None:
+    assert not runs.ended_with(other, answers=None)
+    assert runs.ended_with(event("r1", "final"), answers=None)
 
 
 @pytest.mark.parametrize("method", ["chat.history", "chat.abort", "sessions.messages.subscribe"])
 def test_a_request_that_is_no_message_begins_no_turn(method: str) -> None:
-    turns = Turns()
-    turns.sent("1", request(method))
-    assert not turns.ended_with(answer("r1"), answers="1")
-    assert not turns.ended_with(event("r1", "final"), answers=None)
+    runs = Runs()
+    runs.sent("1", request(method))
+    assert not runs.ended_with(answer("r1"), answers="1")
+    assert not runs.ended_with(event("r1", "final"), answers=None)
 
 
-def test_a_refused_message_and_a_lost_gateway_leave_no_turn(turns: Turns) -> None:
-    turns.sent("2", request("chat.send", "2"))
+def test_a_refused_message_and_a_lost_gateway_leave_no_turn(runs: Runs) -> None:
+    runs.sent("2", request("chat.send", "2"))
     refused = frame(type="res", id="2", ok=False, error={"code": "UNAVAILABLE"})
-    assert not turns.ended_with(refused, answers="2")
-    turns.clear()
-    assert not turns.ended_with(event("r1", "final"), answers=None)
+    assert not runs.ended_with(refused, answers="2")
+    runs.clear()
+    assert not runs.ended_with(event("r1", "final"), answers=None)
 
 
 def test_no_caller_makes_it_remember_without_end() -> None:
-    turns = Turns()
+    runs = Runs()
     for number in range(5000):
-        turns.sent(str(number), request("chat.send", str(number)))
-    assert len(turns._requests) == 1000
+        runs.sent(str(number), request("chat.send", str(number)))
+    assert len(runs._requests) == 1000
