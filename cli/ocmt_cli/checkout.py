@@ -8,7 +8,7 @@ DEFAULT_DATA = ROOT / "data"
 
 
 def command(words: str, *, data: Path = DEFAULT_DATA) -> str:
-    """`ocmt WORDS` as the operator types it in the current folder, since `ocmt` is not on PATH."""
+    """`ocmt WORDS` as it can be typed in the current folder, even if `ocmt` is not on PATH."""
     try:
         here = Path.cwd() == ROOT
     except FileNotFoundError:

@@ -85,20 +85,27 @@ class Engine:
             ) from error
 
     def has_image(self, name: str) -> bool:
+        """Whether the engine has the image; `False` without an engine. Raises `EngineSlow`."""
         try:
             return self.request("GET", f"/images/{name}/json").status_code == 200
         except (httpx2.TransportError, OSError):
             return False
 
     def containers(self, label: str) -> list[EngineContainer]:
-        """The running, paused and restarting containers with the label `NAME=VALUE`."""
+        """The running, paused and restarting containers with the label `NAME=VALUE`.
+
+        Raises `CommandFailed`, and like `request`.
+        """
         filters = json.dumps({"label": [label], "status": ["running", "paused", "restarting"]})
         answer = self.request("GET", "/containers/json", params={"filters": filters})
         _check(answer, doing="listing the agents' containers")
         return [EngineContainer(item["Id"], item["State"]) for item in answer.json()]
 
     def stop(self, container: EngineContainer, *, grace_s: int) -> None:
-        """Stop a container; unpause a paused one first, since its processes handle no signals."""
+        """Stop a container; unpause a paused one first, since its processes handle no signals.
+
+        Raises `CommandFailed`, and like `request`.
+        """
         if container.state == "paused":
             self.request("POST", f"/containers/{container.id}/unpause")
         answer = self.request(

@@ -19,6 +19,7 @@ def _wheel() -> Path:
 
 
 def node_binary() -> Path:
+    """Node's program. Raises `CommandFailed` if its package is not installed."""
     return _wheel() / "bin" / "node"
 
 
@@ -28,7 +29,7 @@ def npm_program() -> Path:
 
 
 def run_node(arguments: Sequence[str | Path], *, folder: Path, doing: str) -> None:
-    """Run a Node program in `folder`. Raises `CommandFailed` with its last lines of output."""
+    """Run a Node program in `folder`. Raises `CommandFailed` with its last 15 lines of output."""
     # vite and programs that npm starts look for `node` on PATH.
     path = f"{node_binary().parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     done = subprocess.run(

@@ -21,7 +21,7 @@ class Ended:
 
 
 def end_orphans(data: Path) -> Ended:
-    """End every server and agent of the data folder."""
+    """End every server and agent of the data folder. Raises `CommandFailed` if Docker fails."""
     # Servers first, since a running one could start an agent again.
     servers = processes.find(lambda env: _is_server(env, data))
     left = processes.end(servers, grace_s=_GRACE_S)

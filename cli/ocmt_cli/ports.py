@@ -66,7 +66,10 @@ def require_free(ports: dict[int, str], *, instead: Callable[[int], str]) -> Non
 
 
 def free_base(start: int) -> int:
-    """The first of `start`, `start` + 100, … that is free with the two ports derived from it."""
+    """The first of `start`, `start` + 100, … that is free with the two ports derived from it.
+
+    `start` itself if there is none.
+    """
     for base in range(start, 64000, 100):
         if all(is_free(port) for port in (base, base + 1000, base + 1001)):
             return base

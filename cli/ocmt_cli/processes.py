@@ -58,7 +58,7 @@ class Process:
 
 
 def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
-    """Every other process for whose environment `is_ours` is true."""
+    """Every other process for whose environment `is_ours` is true. The caller closes them."""
     found = []
     for entry in PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -78,7 +78,10 @@ def find(is_ours: Callable[[dict[str, str]], bool]) -> list[Process]:
 
 
 def end(processes: Iterable[Process], *, grace_s: float) -> list[int]:
-    """Send SIGTERM to all, then SIGKILL after `grace_s` seconds. Returns the pids still running."""
+    """Send SIGTERM to all, then SIGKILL after `grace_s` seconds, and close them.
+
+    Returns the pids that are still running 5 s later.
+    """
     remaining = list(processes)
     for sig, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         for process in remaining:

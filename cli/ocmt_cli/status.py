@@ -152,7 +152,10 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def agent_memory(agent: dict[str, Any]) -> str:
-    """An agent's memory as the agent server measured it, or its processes' resident memory."""
+    """An agent's memory as the agent server measured it, or its processes' resident memory.
+
+    Empty if neither is known.
+    """
     memory = agent.get("memory")
     if memory is None:
         return f", {agent['memoryBytes'] / 1e6:.0f} MB" if agent["memoryBytes"] else ""

@@ -6,7 +6,7 @@ and `manifest.json` (the SHA-256 of every file, and what was left out of the age
 
 `hostside` runs on the hosts and treats the content of agents' folders as hostile.
 
-Order: management's database, then each agent server's database, then its agents' files. A change in
-between can at worst leave state without a user, which is harmless, but never a user whose agent's
-state is missing.
+Order: management's database, then each agent server's database, then its agents' files. So a user
+who is added meanwhile may leave state without an account, which is harmless, and one who is deleted
+meanwhile an account without state, which gets a new agent.
 """

@@ -76,7 +76,7 @@ def stage_agents(
     """Unpack the archives of the backup `folder` beside the host's agents' folder `place`.
 
     Returns the path of the new folder, which is to replace `place`, and the agents that were not
-    unpacked. Raises `HostFailed`.
+    unpacked. Raises `HostFailed`, or `OSError` if an archive cannot be read.
     """
     argv, first = program("stage-agents", place)
     with running(remote, argv, step="restore the agents", first=first) as (given, printed):

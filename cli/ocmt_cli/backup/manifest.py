@@ -65,7 +65,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _part(said: dict[str, Any]) -> Part:
-    """Raises `ValueError` or `TypeError` if an entry of the manifest is none that we write."""
+    """A part from the manifest. Raises `ValueError` or `TypeError` for an entry that is damaged."""
     part = Part(**said)
     if part.role not in ORDER or part.kind not in get_args(Kind):
         raise ValueError(f"{part.role} {part.kind} is no part of a backup")
@@ -76,7 +76,10 @@ def _part(said: dict[str, Any]) -> Part:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a backup's manifest and check its files. Raises `CommandFailed` if any are damaged."""
+    """Read a backup's manifest and check its files.
+
+    Raises `CommandFailed` if the manifest or a file is missing or damaged, or of another format.
+    """
     try:
         said = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         if said["format"] not in _READABLE:

@@ -20,6 +20,7 @@ from ocmt_cli.backup.streams import program, send
 from ocmt_cli.backup.transfer import (
     Hosts,
     Say,
+    data_folder,
     database_of,
     exists,
     parse_settings,
@@ -28,11 +29,11 @@ from ocmt_cli.backup.transfer import (
     settings_of,
     with_password,
 )
+from ocmt_cli.deploy.host_connection import HostConnection, deployer_name
 from ocmt_cli.deploy.inventory import Inventory, Role
 from ocmt_cli.deploy.remote import Host, open_host
 from ocmt_cli.deploy.restores import facts_after_restores, switch_data, unfinished_restores
 from ocmt_cli.deploy.rollback_plan import Facts
-from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
 
 Target = tuple[Role, str]
@@ -45,7 +46,8 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
     """Restore a backup. Everything is checked before the first byte is written.
 
     Returns the parts of agents that were not restored: missing in the backup, or refused. Raises
-    `CommandFailed` if the hosts have data and `force` is false.
+    `CommandFailed`, also if the hosts have data and `force` is false. A failure leaves the old
+    data, or a restore that the next deploy, rollback or restore completes or withdraws.
     """
     manifest = read_manifest(folder)
     lacking = list(manifest.left_out)
@@ -53,8 +55,8 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
         hosts = Hosts(inventory, stack)
         _require_fitting(inventory, folder, manifest, hosts)
         _refuse_overwriting(inventory, manifest, hosts, force=force)
-        sessions = _sessions(inventory, manifest, stack)
-        facts = _completed(manifest, sessions, say)
+        connections = _connections(inventory, manifest, stack)
+        facts = _completed(manifest, connections, say)
         if facts is None:
             return lacking
         _require_known_tables(folder, manifest, facts)
@@ -70,22 +72,24 @@ def restore(inventory: Inventory, folder: Path, *, force: bool, say: Say) -> lis
             staged, refused = stage_agents(hosts[host], place, folder, archives)
             moves["agent", host].append({"kind": "files", "staged": staged, "place": place})
             lacking += refused
-        switch_data(sessions, _records(manifest, moves, lacking), say)
+        switch_data(connections, _records(manifest, moves, lacking), say)
     return lacking
 
 
-def _completed(manifest: Manifest, sessions: Mapping[str, Session], say: Say) -> Facts | None:
+def _completed(
+    manifest: Manifest, connections: Mapping[str, HostConnection], say: Say
+) -> Facts | None:
     """The hosts' facts, after completing or withdrawing an earlier restore.
 
-    `None` if that one completed the restore of this backup.
+    `None` if that completed a restore of this same backup.
     """
     targets = _targets(manifest)
 
     def read() -> Facts:
-        return {(role, host): sessions[host].ask("status", role) for role, host in targets}
+        return {(role, host): connections[host].ask("status", role) for role, host in targets}
 
     before = unfinished_restores(read())
-    facts = facts_after_restores(sessions, read, say)
+    facts = facts_after_restores(connections, read, say)
     same = [
         facts[target]["restored"] == record["id"]
         for target, record in before.items()
@@ -167,7 +171,7 @@ def _settings(
 
 
 def _kept_settings(folder: Path, manifest: Manifest, target: Target) -> dict[str, str]:
-    """The settings of a server in the backup."""
+    """The settings of a server in the backup; empty if it has none."""
     return parse_settings(
         "".join(
             (folder / part.file).read_text(encoding="utf-8")
@@ -195,7 +199,7 @@ def _places(role: Role, settings: Mapping[str, str]) -> dict[str, str]:
     if role == "mgmt":
         kind, where = database_of(dict(settings))
         return {"sqlite": where} if kind == "sqlite" else {}
-    data = PurePosixPath(settings["DATA_DIR"])
+    data = data_folder(settings)
     return {"sqlite": str(data / "agent.db"), "files": str(data / "agents")}
 
 
@@ -208,16 +212,18 @@ def _free(remote: Host, place: str) -> int:
     return int(remote.run(argv, step="read the free space", stdin=first, timeout_s=60).stdout)
 
 
-def _sessions(inventory: Inventory, manifest: Manifest, stack: ExitStack) -> dict[str, Session]:
+def _connections(
+    inventory: Inventory, manifest: Manifest, stack: ExitStack
+) -> dict[str, HostConnection]:
     """Host connections, with the locks of the components to restore until `stack` ends."""
-    sessions: dict[str, Session] = {}
+    connections: dict[str, HostConnection] = {}
     for role, host in _targets(manifest):
-        if host not in sessions:
+        if host not in connections:
             entry = inventory.host(host)
-            session = Session(open_host(entry, inventory.deploy), entry, inventory)
-            sessions[host] = stack.enter_context(session)
-        sessions[host].lock(role, what="restore")
-    return sessions
+            connection = HostConnection(open_host(entry, inventory.deploy), entry, inventory)
+            connections[host] = stack.enter_context(connection)
+        connections[host].lock(role, what="restore")
+    return connections
 
 
 def _require_known_tables(folder: Path, manifest: Manifest, facts: Facts) -> None:
@@ -236,7 +242,7 @@ def _require_known_tables(folder: Path, manifest: Manifest, facts: Facts) -> Non
 
 
 def _revision(database: Path) -> str | None:
-    """The revision of management's tables in a backed-up database; `None` if it has none."""
+    """The revision of management's tables in a backed-up database; `None` if it is unreadable."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as opened:
             row = opened.execute("SELECT version_num FROM alembic_version").fetchone()

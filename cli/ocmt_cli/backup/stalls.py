@@ -16,10 +16,10 @@ _BLOCK = 1 << 16
 
 @dataclass
 class Progress:
-    """When a program last took or printed a byte."""
+    """When a program last took or printed a byte, and whether it stalled."""
 
     stalled: threading.Event = field(default_factory=threading.Event)
-    """Set if the program was killed."""
+    """Set if the program was killed, since it moved no byte for too long."""
     moved_at: float = field(default_factory=time.monotonic)
 
     def moved(self) -> None:

@@ -31,7 +31,8 @@ def running(
 ) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """Run a command on a host, and write `first` to it. Yields its standard input and output.
 
-    Raises `HostFailed` if its exit code is not 0 or the block raises `StreamEnded`.
+    Raises `HostFailed` if its exit code is not 0, if no byte moves for `STALLED_S`, or if the block
+    raises `StreamEnded`.
     """
     with tempfile.TemporaryFile() as errors:
         process = remote.popen(argv, stderr=errors)
@@ -86,7 +87,7 @@ def fetch(
 ) -> tuple[str, int]:
     """Stream a command's output into a new file. Returns its SHA-256 and its size in bytes.
 
-    Raises `HostFailed`.
+    Raises `HostFailed`, or `OSError` if the file cannot be written.
     """
     kept = Kept(file)
     try:
@@ -100,7 +101,10 @@ def fetch(
 
 
 def send(remote: Host, argv: Sequence[str], file: Path, *, step: str, first: bytes = b"") -> str:
-    """Stream a file into a command. Returns what the command prints. Raises `HostFailed`."""
+    """Stream a file into a command. Returns what the command prints.
+
+    Raises `HostFailed`, or `OSError` if the file cannot be read.
+    """
     with file.open("rb") as kept, running(remote, argv, step=step, first=first) as (given, printed):
         give(given, kept)
         close(given)

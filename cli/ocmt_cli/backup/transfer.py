@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from io import StringIO
@@ -31,6 +31,11 @@ _POSTGRES = ("postgresql", "postgres")
 
 
 class Hosts:
+    """The inventory's hosts by name, each opened when it is first used and closed with `stack`.
+
+    Opening raises `HostFailed` (`require_silent`), and `InventoryError` for an unknown name.
+    """
+
     def __init__(self, inventory: Inventory, stack: ExitStack) -> None:
         self._inventory = inventory
         self._stack = stack
@@ -46,7 +51,7 @@ class Hosts:
 
 
 def require_silent(remote: Host) -> None:
-    """Raise `HostFailed` if the host's login shell prints into the output of commands."""
+    """Sign in. Raises `HostFailed`, also if the login shell prints into the output of commands."""
     done = remote.run(("true",), step="sign in", check=False, timeout_s=60)
     if done.stdout.strip():
         raise not_ours(remote.name, "sign in", done.stdout)
@@ -55,21 +60,35 @@ def require_silent(remote: Host) -> None:
 
 
 def settings_of(remote: Host, path: PurePosixPath) -> tuple[str, dict[str, str]]:
-    """A server's `.env` as text, and parsed. Raises `HostFailed` if it does not exist."""
+    """A server's `.env` as text, and parsed. Raises `HostFailed` if it cannot be read."""
     text = remote.run(("cat", str(path)), step="read .env", timeout_s=60).stdout
     return text, parse_settings(text)
 
 
 def parse_settings(text: str) -> dict[str, str]:
+    """The settings in the text of a `.env`; of a name that is set twice, the last value."""
     read = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in read.items() if value is not None}
 
 
+def data_folder(settings: Mapping[str, str]) -> PurePosixPath:
+    """A server's DATA_DIR. Raises `CommandFailed` if its settings lack it."""
+    if not (folder := settings.get("DATA_DIR")):
+        raise CommandFailed(
+            "DATA_DIR is not in the server's .env, so its data cannot be found. Set it there, then "
+            "run this again."
+        )
+    return PurePosixPath(folder)
+
+
 def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
-    """The kind of management's database, and the SQLite file or PostgreSQL's address."""
+    """The kind of management's database, and the SQLite file or PostgreSQL's address.
+
+    Raises `CommandFailed` if the settings name neither.
+    """
     url = settings.get("DATABASE_URL", "")
     if not url:
-        return "sqlite", f"{settings['DATA_DIR']}/management.db"
+        return "sqlite", str(data_folder(settings) / "management.db")
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] in _POSTGRES:
         return "postgresql", f"postgresql://{rest}"
@@ -77,9 +96,9 @@ def database_of(settings: dict[str, str]) -> tuple[Kind, str]:
 
 
 def postgres_words(program: str, url: str) -> tuple[list[str], str]:
-    """Return a PostgreSQL program's command line, which omits the password, and the password.
+    """A PostgreSQL program's command line, and the password, which may be empty.
 
-    Every user of the host can read command lines.
+    The command line lacks the password, since every user of the host can read command lines.
     """
     parts = urlsplit(url)
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
@@ -102,7 +121,8 @@ def backup(
     """Copy every server's data and settings into the new folder `folder`.
 
     Leaves out an agent with more than `agent_bytes` bytes of data; the manifest lists what was left
-    out. For any other failure, removes the incomplete folder and raises `CommandFailed`.
+    out. After any other failure, the incomplete folder is removed. Raises `CommandFailed`, or
+    `OSError` if this machine's disk fails.
     """
     if folder.exists():
         raise CommandFailed(f"{folder} exists. Choose another name for the backup.")
@@ -158,7 +178,7 @@ def _back_up_agent_server(
 ) -> tuple[PurePosixPath, list[Part]]:
     """Back up an agent server's settings and database. Returns its data folder, and the files."""
     text, settings = settings_of(remote, inventory.component_path(host, "agent") / ".env")
-    data = PurePosixPath(settings["DATA_DIR"])
+    data = data_folder(settings)
     parts = [_keep_env(inventory, host, "agent", folder, text)]
     database = data / "agent.db"
     if exists(remote, database):
@@ -182,6 +202,7 @@ def _keep_env(inventory: Inventory, host: HostEntry, role: Role, folder: Path, t
 
 
 def exists(remote: Host, place: PurePosixPath) -> bool:
+    """Whether `place` is a file, or a folder that is not empty. Raises `HostFailed`."""
     argv, first = program("exists", str(place))
     return (
         remote.run(argv, step="check for data", stdin=first, timeout_s=60).stdout.strip() == "True"

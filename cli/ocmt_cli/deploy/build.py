@@ -115,7 +115,10 @@ def is_whole(folder: Path) -> bool:
 
 
 def _wheelhouse(source: Source, role: Role, platform: Platform, builds: Path) -> Path:
-    """The folder with the lock's and uv's wheels for `platform`; downloads and checks them once."""
+    """The folder with the lock's and uv's wheels for `platform`; downloads and checks them once.
+
+    Raises `CommandFailed`.
+    """
     lock = source.checkout / "requirements" / _LOCKS[role]
     with_uv = lock.read_text(encoding="utf-8") + _pin_of_uv(source.checkout)
     key = hashlib.sha256(with_uv.encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ def changed(tags: Iterable[str], *, now: str, content: Callable[[str, Role], str
     """The components to deploy at commit `now`, in order.
 
     `content(commit, role)` returns a digest of a component's sources; empty if the checkout lacks
-    the commit, which counts as changed, since a deploy of equal content does nothing.
+    the commit. That counts as changed: a deploy of equal content does nothing.
     """
     last = last_deployed(tags)
     return [

@@ -34,7 +34,7 @@ class What(StrEnum):
 
 WhatArgument = Annotated[What, typer.Argument(help="Which component.")]
 InventoryOption = Annotated[Path, typer.Option("--inventory", help="The inventory of servers.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PullOption = Annotated[
     str | None,
     typer.Option(
@@ -103,8 +103,8 @@ def deploy_command(
     source = read_source(ROOT)
     began = time.monotonic()
     if plan_only:
-        with deployer.sessions() as sessions:
-            steps = plan(deployer, source, sessions, force=force)
+        with deployer.connections() as connections:
+            steps = plan(deployer, source, connections, force=force)
     else:
         with interruptible(_CONTINUES.format(status=command("status"))):
             steps = deploy(deployer, source, builds=DEFAULT_DATA / "builds", force=force)
@@ -172,9 +172,9 @@ def releases_command(
 ) -> None:
     """List the releases on the servers, oldest first."""
     deployer = deployer_for(inventory, what, hosts=host)
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         found, failures = deployer.each_that_answers(
-            lambda role, name: sessions[name].ask("releases", role)
+            lambda role, name: connections[name].ask("releases", role)
         )
     if as_json:
         told = [{"component": r, "host": h, "releases": found[r, h]} for r, h in found]
@@ -201,9 +201,9 @@ def journal_command(
 ) -> None:
     """Show who deployed, rolled back and restored what, when and why, oldest first."""
     deployer = deployer_for(inventory, what, hosts=host)
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         found, failures = deployer.each_that_answers(
-            lambda role, name: sessions[name].ask("journal", role, lines)
+            lambda role, name: connections[name].ask("journal", role, lines)
         )
     told = [
         {**event, "host": host, "component": role}

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import ORDER, Inventory, Role
 from ocmt_cli.deploy.remote import open_host
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 
 Report = Callable[[str], None]
@@ -19,7 +19,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Deployer:
-    """The hosts and components of one command, such as a deploy. Opens connections to hosts."""
+    """The hosts and components of one command, such as a deploy. Makes the host connections."""
 
     inventory: Inventory
     roles: Sequence[Role]
@@ -30,7 +30,10 @@ class Deployer:
     """Names or patterns of hosts (`--host`); empty for all."""
 
     def targets(self) -> list[tuple[Role, str]]:
-        """(Component, host) pairs in the order of a deploy."""
+        """(Component, host) pairs in the order of a deploy.
+
+        Raises `CommandFailed` if there are none, or if the inventory lacks a host of `limit`.
+        """
         found = [
             (role, host.name)
             for role in ORDER
@@ -63,29 +66,29 @@ class Deployer:
         return not self.limit or any(fnmatch.fnmatchcase(host, one) for one in self.limit)
 
     def hosts_left_out(self, role: Role) -> list[str]:
-        """The component's hosts that `limit` leaves out."""
+        """The component's hosts that are not in `limit`."""
         hosts = [host.name for host in self.inventory.with_role(role)]
         return [host for host in hosts if not self._is_meant(host)]
 
     @contextmanager
-    def sessions(self) -> Iterator[dict[str, Session]]:
-        """Host → connection, for the hosts of all targets."""
-        made: dict[str, Session] = {}
+    def connections(self) -> Iterator[dict[str, HostConnection]]:
+        """Host → connection, for the hosts of all targets. Each connects at its first step."""
+        made: dict[str, HostConnection] = {}
         try:
             for name in dict.fromkeys(name for _, name in self.targets()):
                 entry = self.inventory.host(name)
                 host = open_host(entry, self.inventory.deploy, local=self.local is not None)
-                made[name] = Session(host, entry, self.inventory)
+                made[name] = HostConnection(host, entry, self.inventory)
             yield made
         finally:
             # In parallel, since each takes a round trip.
             with ThreadPoolExecutor(max(1, len(made))) as pool:
-                list(pool.map(lambda session: session.close(), made.values()))
+                list(pool.map(lambda connection: connection.close(), made.values()))
 
     def each(self, ask: Callable[[Role, str], Any]) -> dict[tuple[Role, str], Any]:
         """Call `ask` for all targets, hosts in parallel, and return the answers.
 
-        Raises `CommandFailed` with the failures of all hosts.
+        `ask` may raise `HostFailed`. Raises `CommandFailed` with the failures of all hosts.
         """
         answers, failures = self.each_that_answers(ask)
         if failures:
@@ -97,7 +100,8 @@ class Deployer:
     ) -> tuple[dict[tuple[Role, str], Any], dict[str, HostFailed]]:
         """Call `ask` for all targets, hosts in parallel.
 
-        Returns the answers, and host → failure for the hosts that failed.
+        `ask` may raise `HostFailed`. Returns the answers, and host → failure; a host that failed
+        has no answers.
         """
         by_host: dict[str, list[Role]] = {}
         for role, name in self.targets():

@@ -7,9 +7,9 @@ from ocmt_common.console import say
 
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.commands import HostOption, InventoryOption, What, WhatArgument, deployer_for
+from ocmt_cli.deploy.host_connection import deployer_name
 from ocmt_cli.deploy.inventory import DEFAULT_FILE
 from ocmt_cli.deploy.server_status import COMPONENT_TITLES
-from ocmt_cli.deploy.session import deployer_name
 
 freeze_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 unfreeze_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -27,11 +27,11 @@ def freeze_command(
 ) -> None:
     """Refuse deploys until `unfreeze`, also those of pipelines and timers. Rollbacks still work."""
     deployer = deployer_for(inventory, what, hosts=host)
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         for role, name in deployer.targets():
-            sessions[name].lock(role, what="freeze")
+            connections[name].lock(role, what="freeze")
         for role, name in deployer.targets():
-            sessions[name].ask("freeze", role, message, deployer_name())
+            connections[name].ask("freeze", role, message, deployer_name())
             say(f"{name}: {COMPONENT_TITLES[role]}: frozen. `{command('unfreeze')}` ends that.")
 
 
@@ -43,8 +43,8 @@ def unfreeze_command(
 ) -> None:
     """Allow deploys again."""
     deployer = deployer_for(inventory, what, hosts=host)
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         for role, name in deployer.targets():
-            sessions[name].lock(role, what="unfreeze")
-            sessions[name].ask("unfreeze", role)
+            connections[name].lock(role, what="unfreeze")
+            connections[name].ask("unfreeze", role)
             say(f"{name}: {COMPONENT_TITLES[role]}: not frozen")

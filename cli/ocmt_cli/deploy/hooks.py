@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_connection import deployer_name
 from ocmt_cli.deploy.inventory import Role
-from ocmt_cli.deploy.session import deployer_name
 from ocmt_cli.failure import CommandFailed
 
 

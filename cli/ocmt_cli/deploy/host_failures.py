@@ -23,7 +23,7 @@ class HostFailed(CommandFailed):
 
 
 class Unreachable(HostFailed):
-    """The connection failed or ended before the answer."""
+    """The connection failed, ended before the answer, or brought none in time."""
 
 
 class Refused(HostFailed):
@@ -31,6 +31,7 @@ class Refused(HostFailed):
 
 
 def last_lines(stderr: str, count: int = 6) -> str:
+    """The last `count` lines that are not blank, or a text that says that there are none."""
     lines = [line for line in stderr.strip().splitlines() if line.strip()]
     return "\n  ".join(lines[-count:]) or "it gave no reason"
 

@@ -65,10 +65,10 @@ def logs_command(
     def ask(role: Role, name: str) -> Any:
         if role == "ui":
             return {"lines": [], "after": None}
-        return sessions[name].ask("logs", role, lines, wanted, after.get((role, name)))
+        return connections[name].ask("logs", role, lines, wanted, after.get((role, name)))
 
     away: dict[str, HostFailed] = {}
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         while True:
             found, failures = deployer.each_that_answers(ask)
             after |= {target: told["after"] for target, told in found.items()}
@@ -79,7 +79,7 @@ def logs_command(
             for name, failure in failures.items():
                 if name not in away:
                     complain(f"{failure}\nIts log follows as soon as it answers.")
-                sessions[name].disconnect()
+                connections[name].disconnect()
             for name in away.keys() - failures.keys():
                 complain(f"{name} answers again.")
             away = failures

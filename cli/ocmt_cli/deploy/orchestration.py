@@ -16,6 +16,7 @@ from ocmt_cli.checkout import command
 from ocmt_cli.deploy.build import Artefact, Platform, build
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.hooks import hooks
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.inventory import ORDER, Role
 from ocmt_cli.deploy.plan import Age, Step, decide, problems
 from ocmt_cli.deploy.release_tags import (
@@ -31,16 +32,22 @@ from ocmt_cli.deploy.release_tags import (
 from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback import confirm_rollback, record_rollback
 from ocmt_cli.deploy.rollback_plan import Facts, unfinished
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.deploy.source import Source
 from ocmt_cli.failure import CommandFailed
 
 
 def plan(
-    deployer: Deployer, source: Source, sessions: Mapping[str, Session], *, force: bool = False
+    deployer: Deployer,
+    source: Source,
+    connections: Mapping[str, HostConnection],
+    *,
+    force: bool = False,
 ) -> list[Step]:
-    """The steps of a deploy. Raises `CommandFailed` with all problems found in the preflight."""
-    return _plan(deployer, source, _facts(deployer, sessions), force=force)
+    """The step of each target in a deploy.
+
+    Raises `CommandFailed` with all problems found in the preflight.
+    """
+    return _plan(deployer, source, _facts(deployer, connections), force=force)
 
 
 def _plan(deployer: Deployer, source: Source, facts: Facts, *, force: bool) -> list[Step]:
@@ -82,8 +89,11 @@ def _with_commits(source: Source, step: Step, facts: Facts) -> Step:
     return replace(step, commits=tuple(source.commits_since(before, step.role)))
 
 
-def _regretted(role: Role, facts: Facts) -> dict[str, str]:
-    """Release → content, of releases that were rolled back on any host of the component."""
+def _regretted(role: Role, facts: Facts) -> dict[str, str | None]:
+    """Release → content, of releases that were rolled back on any host of the component.
+
+    The content is `None` once it has been healthy again.
+    """
     hosts = [known for (named, _), known in facts.items() if named == role]
     return {name: content for known in hosts for name, content in known["regretted"].items()}
 
@@ -98,22 +108,24 @@ def _age(source: Source, running: dict[str, Any], content: str) -> Age:
 
 
 def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = False) -> list[Step]:
-    """Deploy `source` to all targets and return the steps done.
+    """Deploy `source` to all targets, and return the step done at each.
 
-    `force` also deploys a commit that is older or was rolled back. Raises `CommandFailed` at the
-    first failure; the remaining hosts keep their releases.
+    `force` also deploys a commit that is older or was rolled back. Raises `CommandFailed` if a
+    target fails; those that were not begun keep their releases.
     """
-    with deployer.sessions() as sessions:
-        facts = facts_after_restores(sessions, lambda: _facts(deployer, sessions), deployer.report)
+    with deployer.connections() as connections:
+        facts = facts_after_restores(
+            connections, lambda: _facts(deployer, connections), deployer.report
+        )
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
         if all(step.action == "unchanged" for step in steps):
             _tag(deployer, source, steps, facts)
             return steps
-        _lock(sessions, steps, source)
-        _finish_interrupted(deployer, sessions, steps, facts)
+        _lock(connections, steps, source)
+        _finish_interrupted(deployer, connections, steps, facts)
         # Another deploy may have finished before the lock was taken.
-        facts = _facts(deployer, sessions)
+        facts = _facts(deployer, connections)
         steps = _plan(deployer, source, facts, force=force)
         _refuse(steps)
         changing = [facts[step.role, step.host] for step in steps if step.action != "unchanged"]
@@ -126,7 +138,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
             if was_there(name, known) or not is_in_future(name, now)
         ]
         release = release_for(source.commit, changing, now=now, taken=taken)
-        rollout = _Rollout(deployer, source, sessions, facts, steps, release, builds)
+        rollout = _Rollout(deployer, source, connections, facts, steps, release, builds)
         targets = [(step.role, step.host) for step in steps if step.action != "unchanged"]
         with hooks(deployer, "deploy", targets, {"OCMT_COMMIT": source.commit}):
             done = [step for role in ORDER for step in rollout.deploy_role(role)]
@@ -135,7 +147,7 @@ def deploy(deployer: Deployer, source: Source, *, builds: Path, force: bool = Fa
 
 
 def _tag(deployer: Deployer, source: Source, steps: Sequence[Step], facts: Facts) -> None:
-    """Make the missing tags of components that were left unchanged on all their hosts."""
+    """Make the missing tags of what was left unchanged, if no host of its component is left out."""
     whole = [step for step in steps if not deployer.hosts_left_out(step.role)]
     unchanged = [step for step in whole if step.action == "unchanged"]
     tag_what_runs(deployer.report, source, unchanged)
@@ -150,30 +162,33 @@ def _refuse(steps: Sequence[Step]) -> None:
         raise CommandFailed("Nothing was deployed:\n" + "\n".join(refused))
 
 
-def _facts(deployer: Deployer, sessions: Mapping[str, Session]) -> Facts:
-    return deployer.each(lambda role, name: sessions[name].ask("facts", role))
+def _facts(deployer: Deployer, connections: Mapping[str, HostConnection]) -> Facts:
+    return deployer.each(lambda role, name: connections[name].ask("facts", role))
 
 
-def _lock(sessions: Mapping[str, Session], steps: Iterable[Step], source: Source) -> None:
-    """Take the lock of every target. Repeating it keeps the host connections alive."""
+def _lock(connections: Mapping[str, HostConnection], steps: Iterable[Step], source: Source) -> None:
+    """Take the lock of every target. Raises `HostFailed`."""
     for step in steps:
-        sessions[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
+        connections[step.host].lock(step.role, what=f"deploy of {source.commit[:12]}")
 
 
 def _finish_interrupted(
-    deployer: Deployer, sessions: Mapping[str, Session], steps: Iterable[Step], facts: Facts
+    deployer: Deployer,
+    connections: Mapping[str, HostConnection],
+    steps: Iterable[Step],
+    facts: Facts,
 ) -> None:
-    """Recover from a killed deployer, and finish an interrupted rollback on all hosts."""
+    """Recover from a killed deployer, and finish an interrupted rollback on all its hosts."""
     resumed = unfinished(facts)
-    record_rollback(sessions, facts, resumed, "")
+    record_rollback(connections, facts, resumed, "")
     moving = {(move.role, move.host) for move in resumed}
     for step in steps:
         target = step.role, step.host
         if target in moving or (not facts[target]["settled"] and step.current):
             deployer.report(f"{step.host}: {step.role}: recover from an interruption")
-            for line in sessions[step.host].ask("converge", step.role):
+            for line in connections[step.host].ask("converge", step.role):
                 deployer.report(f"{step.host}: {step.role}: {line}")
-    confirm_rollback(deployer, sessions, resumed)
+    confirm_rollback(deployer, connections, resumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +197,7 @@ class _Rollout:
 
     deployer: Deployer
     source: Source
-    sessions: Mapping[str, Session]
+    connections: Mapping[str, HostConnection]
     facts: Facts
     steps: Sequence[Step]
     release: str
@@ -192,7 +207,8 @@ class _Rollout:
         """Deploy a component to its hosts, then tag it.
 
         The first host is the canary: only when it serves the others follow, several at once. After
-        a failure, those that have begun continue to their end, and no other begins.
+        a failure, those that have begun continue to their end, and no other begins. Raises
+        `CommandFailed` with the failures.
         """
         steps = [step for step in self.steps if step.role == role]
         changing = [step for step in steps if step.action != "unchanged"]
@@ -229,10 +245,14 @@ class _Rollout:
         """After a failure at one of several hosts, report which of them serve the new release."""
         new = [step.host for step in done if step.current == release]
         if new:
-            old = [f"{step.host} ({step.current})" for step in steps if step.host not in new]
+            old = [
+                f"{step.host} ({step.current or 'nothing'})"
+                for step in steps
+                if step.host not in new
+            ]
             self.deployer.report(
                 f"{role}: the hosts differ: {', '.join(new)} serve {release}, and {', '.join(old)} "
-                f"not. `{command('deploy')}` continues, `{command('rollback')}` goes back."
+                f"do not. `{command('deploy')}` continues, `{command('rollback')}` goes back."
             )
 
     def _release_of(self, steps: Sequence[Step]) -> tuple[str, str]:
@@ -266,7 +286,7 @@ class _Rollout:
     def _deploy_to(self, step: Step, release: str, commit: str, artefact: Artefact) -> Step:
         send_and_switch(
             self.deployer,
-            self.sessions[step.host],
+            self.connections[step.host],
             role=step.role,
             release=release,
             artefact=artefact,
@@ -286,7 +306,7 @@ def _batches(steps: Sequence[Step], at_once: int) -> Iterator[Sequence[Step]]:
 def _together(
     batch: Sequence[Step], deploy_to: Callable[[Step], Step]
 ) -> list[tuple[Step, Step | CommandFailed]]:
-    """Run steps at once. Returns each with its outcome."""
+    """Deploy a batch at once. Returns each step with the step done, or with its failure."""
 
     def outcome(step: Step) -> Step | CommandFailed:
         try:
@@ -308,7 +328,7 @@ def _first_or_all(failures: Sequence[CommandFailed]) -> CommandFailed:
 
 def send_and_switch(
     deployer: Deployer,
-    session: Session,
+    connection: HostConnection,
     *,
     role: Role,
     release: str,
@@ -318,9 +338,10 @@ def send_and_switch(
 ) -> None:
     """Deploy one component to one host: copy, install, migrate, start, switch, settle.
 
-    `commit` is the commit of the release, which has the same content as `source`.
+    Only management is migrated, and a page is not started. `commit` is the commit of the release,
+    which has the same content as `source`. Raises `HostFailed`.
     """
-    name = session.host.name
+    name = connection.host.name
     times: list[str] = []
     began = time.monotonic()
 
@@ -331,30 +352,30 @@ def send_and_switch(
         yield
         times.append(f"{what.split(maxsplit=1)[0]} {time.monotonic() - since:.1f}")
 
-    path = deployer.inventory.component_path(session.entry, role)
+    path = deployer.inventory.component_path(connection.entry, role)
     with timed(f"copy {release}"):
-        session.ask("prepare", role, release)
+        connection.ask("prepare", role, release)
         if artefact.wheels is not None:
             wheels = path / "wheels"
             only_new = ("--ignore-existing",)
-            session.host.rsync(artefact.wheels, wheels, step=f"{role}: copy", options=only_new)
+            connection.host.rsync(artefact.wheels, wheels, step=f"{role}: copy", options=only_new)
         with tempfile.TemporaryDirectory() as working:
             staged = Path(working) / "release"
             shutil.copytree(artefact.files, staged)
             _describe(staged, role, release, artefact, source=source, commit=commit)
-            session.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
+            connection.host.rsync(staged, path / "releases" / release, step=f"{role}: copy")
     with timed("install"):
-        session.ask("install", role, release)
+        connection.ask("install", role, release)
     if role == "mgmt":
         with timed("migrate"):
-            session.ask("migrate", role, release)
+            connection.ask("migrate", role, release)
     if role != "ui":
         with timed("start it in standby"):
-            session.ask("start", role, release)
+            connection.ask("start", role, release)
     with timed("switch"):
-        session.ask("switch", role, release)
+        connection.ask("switch", role, release)
     with timed("settle"):
-        session.ask("settle", role, release)
+        connection.ask("settle", role, release)
     total = time.monotonic() - began
     deployer.report(f"{name}: {role}: {release} serves, after {total:.1f} s ({', '.join(times)})")
 

@@ -20,7 +20,10 @@ _VERIFIED = "ocmt.verified"
 
 
 def pull(checkout: Path, settings: Pull) -> bool:
-    """Check out the commit to deploy. Returns whether it has changed. Raises `CommandFailed`."""
+    """Check out the commit to deploy. Returns whether that is another one than before.
+
+    Does nothing without an origin. Raises `CommandFailed`.
+    """
     if "origin" not in git(checkout, "remote").split():
         return False
     _fetch(checkout)

@@ -53,7 +53,10 @@ def was_there(release: str, known: Mapping[str, Any]) -> bool:
 
 
 def release_tags(checkout: Path) -> list[str]:
-    """All tags of deploys and rollbacks, except for those dated in the future."""
+    """All tags of deploys and rollbacks, except for those dated in the future.
+
+    Raises `CommandFailed` if git fails.
+    """
     tags = git(checkout, "tag", "--list", "deploy/*", "rollback/*").split()
     now = datetime.now(UTC)
     return [tag for tag in tags if not is_in_future(tag.rpartition("/")[2], now)]
@@ -76,7 +79,7 @@ def is_in_future(name: str, now: datetime) -> bool:
 
 
 def names_in(tags: Iterable[str]) -> list[str]:
-    """The last part of each tag, which contains a release's name or time."""
+    """The last part of each tag, `TIME-COMMIT`."""
     return [tag.rpartition("/")[2] for tag in tags]
 
 
@@ -112,7 +115,7 @@ def tag_rollbacks(report: Report, source: Source, steps: Sequence[Step], facts: 
 
 
 def tag_release(report: Report, source: Source, role: Role, release: str, commit: str) -> None:
-    """Tag the deployed commit, and push the tag if there is an origin."""
+    """Tag the deployed commit, and push the tag if there is an origin. Failures are reported."""
     _tag(report, source.checkout, f"deploy/{role}/{release}", commit, "")
 
 

@@ -50,8 +50,8 @@ class Host(Protocol):
     ) -> Finished:
         """Run a command as root and wait until it ends.
 
-        Raises `HostFailed` if the host cannot be reached or, with `check`, if the exit code is not
-        0.
+        Raises `HostFailed` if the host cannot be reached, if it takes longer than `timeout_s`
+        seconds or, with `check`, if the exit code is not 0.
         """
         ...
 

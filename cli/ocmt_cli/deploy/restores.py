@@ -10,34 +10,40 @@ from typing import Any
 
 from ocmt_cli.checkout import command
 from ocmt_cli.deploy.deployer import Report
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.rollback_plan import Facts
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 
 Records = Mapping[tuple[Role, str], dict[str, Any]]
 """Component and host → the record of its unfinished restore (`hostside.restored_data`)."""
 
 
-def switch_data(sessions: Mapping[str, Session], records: Records, report: Report) -> None:
-    """Record a restore on all its hosts, whose locks are held, then put its data in place."""
+def switch_data(
+    connections: Mapping[str, HostConnection], records: Records, report: Report
+) -> None:
+    """Record a restore on all its hosts, whose locks are held, then put its data in place.
+
+    Raises `HostFailed`; the restore is then completed or withdrawn by the next command.
+    """
     for (role, host), record in records.items():
-        sessions[host].ask("begin_restore", role, record["backup"], record)
-    _finish(sessions, records, report)
+        connections[host].ask("begin_restore", role, record["backup"], record)
+    _finish(connections, records, report)
 
 
-def _finish(sessions: Mapping[str, Session], records: Records, report: Report) -> None:
+def _finish(connections: Mapping[str, HostConnection], records: Records, report: Report) -> None:
     for (role, host), record in records.items():
         report(f"{host}: {role}: stop")
-        sessions[host].ask("halt", role, record["data"])
+        connections[host].ask("halt", role, record["data"])
     for role, host in records:
-        for line in sessions[host].ask("finish_restore", role):
+        for line in connections[host].ask("finish_restore", role):
             report(f"{host}: {role}: {line}")
     for line in next(iter(records.values()))["lacking"]:
         report(f"not restored: {line}")
 
 
 def unfinished_restores(facts: Facts) -> Records:
+    """The records of the hosts' unfinished restores; empty if there are none."""
     return {target: known["restore"] for target, known in facts.items() if known["restore"]}
 
 
@@ -62,14 +68,17 @@ def all_have_recorded(facts: Facts, records: Records) -> bool:
 
 
 def facts_after_restores(
-    sessions: Mapping[str, Session], read: Callable[[], Facts], report: Report
+    connections: Mapping[str, HostConnection], read: Callable[[], Facts], report: Report
 ) -> Facts:
-    """Complete or withdraw an unfinished restore, and return the hosts' facts as `read` by then."""
+    """Complete or withdraw an unfinished restore, if any. Returns the hosts' facts after it.
+
+    Raises `CommandFailed`, also if `read` lacks a host of the restore.
+    """
     facts = read()
     if not unfinished_restores(facts):
         return facts
     for role, host in unfinished_restores(facts):
-        sessions[host].lock(role, what="restore")
+        connections[host].lock(role, what="restore")
     facts = read()  # another deployer may have had the lock before
     records = unfinished_restores(facts)
     if not records:
@@ -77,9 +86,9 @@ def facts_after_restores(
     said = f"the restore of the backup of {next(iter(records.values()))['backup']}"
     if all_have_recorded(facts, records):
         report(f"complete {said}")
-        _finish(sessions, records, report)
+        _finish(connections, records, report)
     else:
         report(f"withdraw {said}: the data before it stays")
         for role, host in records:
-            sessions[host].ask("withdraw_restore", role)
+            connections[host].ask("withdraw_restore", role)
     return read()

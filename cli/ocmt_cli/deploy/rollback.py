@@ -1,4 +1,4 @@
-"""Rolls back to an earlier release on every host that the last deploy changed.
+"""Rolls back: every host that the last deploy changed, or chosen ones to a named release.
 
 A rollback is recorded on all its hosts before any of them changes. So an interrupted rollback is
 resumed by the next rollback or deploy, and is never mistaken for a deploy to undo.
@@ -9,12 +9,12 @@ from typing import Any
 
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.hooks import hooks
+from ocmt_cli.deploy.host_connection import HostConnection, deployer_name
 from ocmt_cli.deploy.host_failures import HostFailed
 from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.plan import may_run_on
 from ocmt_cli.deploy.restores import facts_after_restores
 from ocmt_cli.deploy.rollback_plan import Facts, Move, Stay, choose
-from ocmt_cli.deploy.session import Session, deployer_name
 from ocmt_cli.failure import CommandFailed
 
 Tag = Callable[[Role, str, str], None]
@@ -30,12 +30,12 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
     All targets are checked before the first is changed. The order is the reverse of a deploy: the
     page is first and management last. Raises `CommandFailed`.
     """
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         for role, name in deployer.targets():
-            sessions[name].lock(role, what="rollback")
+            connections[name].lock(role, what="rollback")
         facts = facts_after_restores(
-            sessions,
-            lambda: deployer.each(lambda role, name: sessions[name].ask("facts", role)),
+            connections,
+            lambda: deployer.each(lambda role, name: connections[name].ask("facts", role)),
             deployer.report,
         )
         chosen = choose(facts, to)
@@ -43,49 +43,49 @@ def rollback(deployer: Deployer, *, to: str | None, why: str, tag: Tag) -> list[
         metas = {
             (one.role, one.host): {
                 listed["release"]: listed["meta"]
-                for listed in sessions[one.host].ask("releases", one.role)
+                for listed in connections[one.host].ask("releases", one.role)
             }
             for one in moves
         }
         _require_runnable(facts, moves, metas)
         targets = [(one.role, one.host) for one in moves]
         with hooks(deployer, "rollback", targets, {"OCMT_MESSAGE": why}):
-            reason = record_rollback(sessions, facts, moves, why)
+            reason = record_rollback(connections, facts, moves, why)
             for role in dict.fromkeys(one.role for one in moves):
                 for one in (move for move in moves if move.role == role):
                     deployer.report(f"{one.host}: {role}: roll back to {one.release}")
-                    for line in sessions[one.host].ask("finish_rollback", role):
+                    for line in connections[one.host].ask("finish_rollback", role):
                         deployer.report(f"{one.host}: {role}: {line}")
                 if not deployer.hosts_left_out(role):
                     tag(role, one.release, reason)
-            confirm_rollback(deployer, sessions, moves)
+            confirm_rollback(deployer, connections, moves)
     return chosen
 
 
 def record_rollback(
-    sessions: Mapping[str, Session], facts: Facts, moves: Iterable[Move], why: str
+    connections: Mapping[str, HostConnection], facts: Facts, moves: Iterable[Move], why: str
 ) -> str:
-    """Record a rollback on its hosts. Returns its reason.
+    """Record a rollback on its hosts. Returns its reason, which may be empty.
 
-    If `why` is empty, a resumed rollback keeps its reason.
+    If `why` is empty, a resumed rollback keeps its reason. Raises `HostFailed`.
     """
     reasons = [str(known["rollback"]["why"]) for known in facts.values() if known["rollback"]]
     said = why or next((reason for reason in reasons if reason), "")
     for one in moves:
-        sessions[one.host].ask("intend_rollback", one.role, one.release, said, deployer_name())
+        connections[one.host].ask("intend_rollback", one.role, one.release, said, deployer_name())
     return said
 
 
 def confirm_rollback(
-    deployer: Deployer, sessions: Mapping[str, Session], moves: Iterable[Move]
+    deployer: Deployer, connections: Mapping[str, HostConnection], moves: Iterable[Move]
 ) -> None:
     """Remove the records of a rollback that is done on all hosts.
 
-    An unreachable host keeps its record until the next rollback or deploy removes it.
+    A host that fails is reported, and keeps its record until the next rollback or deploy.
     """
     for one in moves:
         try:
-            sessions[one.host].ask("confirm_rollback", one.role)
+            connections[one.host].ask("confirm_rollback", one.role)
         except HostFailed as failure:
             deployer.report(f"rolled back, but the record of it was not removed: {failure}")
 

@@ -38,7 +38,7 @@ class Stay:
 def choose(facts: Facts, wanted: str | None) -> list[Move | Stay]:
     """The decision for each target: back to the release `wanted`, or to before the last deploy.
 
-    Raises `CommandFailed` if no target can go back.
+    Raises `CommandFailed` if no target can go back, or if any lacks the release `wanted`.
     """
     if wanted is not None:
         return [_to(wanted, role, host, known) for (role, host), known in facts.items()]

@@ -27,9 +27,9 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
     inventory = load_inventory(file)
     in_use = [role for role in ORDER if inventory.with_role(role)]
     deployer = Deployer(inventory, in_use, say)
-    with deployer.sessions() as sessions:
+    with deployer.connections() as connections:
         found, failures = deployer.each_that_answers(
-            lambda role, name: sessions[name].ask("status", role)
+            lambda role, name: connections[name].ask("status", role)
         )
     now = datetime.now(UTC)
     told = [
@@ -45,7 +45,8 @@ def show_servers(file: Path, *, as_json: bool) -> bool:
             say(f"{one['host']}: {COMPONENT_TITLES[one['component']]}: {one['state']}")
             if one["desired"]:
                 running = ", ".join(one["running"]) or "nothing"
-                say(f"  desired {one['desired']}, running {running}, last good {one['lastGood']}")
+                good = one["lastGood"] or "none"
+                say(f"  desired {one['desired']}, running {running}, last good {good}")
             if one["answer"] and one["state"] != HEALTHY:
                 say(f"  {one['answer']}")
             for line in filter(None, (one["certificate"], one["frozen"])):
@@ -71,10 +72,10 @@ def differences(told: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def server_line(role: Role, host: str, status: dict[str, Any], *, now: datetime) -> dict[str, Any]:
-    """A component's state: healthy, drifted (another release runs than `current`) or not healthy.
+    """A component's line of `status`: its state, and the command to run if something is amiss.
 
-    An unfinished restore or rollback takes precedence. A degraded component serves, and its
-    problems are listed.
+    An unfinished restore or rollback takes precedence. A drifted component is healthy, but not
+    settled (`hostside.steps.status`); a degraded one serves, and its problems are listed.
     """
     drifted = not status["settled"]
     if status["restore"]:

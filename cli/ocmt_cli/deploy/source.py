@@ -72,7 +72,7 @@ class Source:
         return git(self.checkout, *words).splitlines()
 
     def revisions(self) -> tuple[list[str], list[str]]:
-        """Management's migrations in order, and the contracting ones."""
+        """Management's migrations in order, and those of them that contract."""
         folder = "management-server/ocmt_management/migrations/versions/"
         names = git(self.checkout, "ls-tree", "--name-only", self.commit, folder).split()
         known: list[str] = []
@@ -89,7 +89,7 @@ class Source:
 def read_source(checkout: Path) -> Source:
     """The checkout's commit.
 
-    Raises `CommandFailed` if a component's sources have uncommitted changes.
+    Raises `CommandFailed` if a component's sources have uncommitted changes, or if git fails.
     """
     commit = git(checkout, "rev-parse", "HEAD").strip()
     parts = sorted({part for parts in PARTS.values() for part in parts})

@@ -30,7 +30,7 @@ _KNOWN, _IDENTITY = "known_hosts", "identity"
 def make_folder(entry: HostEntry, policy: Policy) -> Path:
     """Create a temporary folder for ssh's socket, with links to the inventory's files for a host.
 
-    Raises `CommandFailed` if no writable folder has a short, plain path.
+    The caller removes it. Raises `CommandFailed` if no writable folder has a short, plain path.
     """
     places = [tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp"]  # noqa: S108
     for place in places:

@@ -57,7 +57,10 @@ def program(*names: str) -> str | None:
 
 
 def postgresql_programs() -> str | None:
-    """The folder of a PostgreSQL server's programs, which Debian leaves off the path."""
+    """The folder of a PostgreSQL server's programs, which Debian leaves off the path.
+
+    `None` if none is installed.
+    """
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if debian:
         return str(debian[-1].parent)

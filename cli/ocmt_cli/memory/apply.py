@@ -14,7 +14,10 @@ _SLOWEST_S = 1800.0  # swapoff reads everything back from the disk
 
 
 def apply(plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Run the steps. Raises `CommandFailed`; `disable` can then undo them by the record."""
+    """Run the steps. Raises `CommandFailed` at the first that fails.
+
+    `ocmt memory disable` can then undo those of `enable`, by the record.
+    """
     for step in plan.steps:
         say(f"  {step}")
         try:

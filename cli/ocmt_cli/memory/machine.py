@@ -94,7 +94,7 @@ class Machine:
 
 
 def look(places: Places, swap_file: Path) -> Machine:
-    """Read the machine's state. Raises `OSError` without Linux's /proc and /sys."""
+    """Read the machine's state. Raises `OSError` without Linux's /proc."""
     there = next(folder for folder in swap_file.resolve().parents if folder.exists())
     meminfo = _meminfo(places.proc / "meminfo")
     programs = frozenset(name for name in _PROGRAMS if _program(name))

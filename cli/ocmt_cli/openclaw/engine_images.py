@@ -24,12 +24,13 @@ def label_of(engine: Engine, image: str, label: str) -> str | None:
 
 
 def id_of(engine: Engine, image: str) -> str | None:
+    """The id of an image by its name; `None` if the engine has none of that name."""
     answer = engine.request("GET", f"/images/{image}/json")
     return str(answer.json()["Id"]) if answer.status_code == 200 else None
 
 
 def remove_unused(engine: Engine, image_id: str) -> None:
-    """Remove an image without a name; the engine refuses this while a container uses it."""
+    """Remove an image, unless a container uses it or it has several names; failures are ignored."""
     engine.request("DELETE", f"/images/{image_id}", timeout=_LONG_S)
 
 
@@ -45,7 +46,10 @@ def load(engine: Engine, archive: Path) -> None:
 
 
 def pull(engine: Engine, repository: str, digest: str, *, name: str) -> None:
-    """Pull `repository@digest` and give it `name`. The engine verifies the digest."""
+    """Pull `repository@digest` and give it `name`. The engine verifies the digest.
+
+    Raises `CommandFailed`.
+    """
     answer = engine.request(
         "POST",
         "/images/create",

@@ -38,7 +38,8 @@ def install_openclaw(target: Path) -> None:
     """Install the pinned version as `target/node_modules/openclaw`, if it is not there yet.
 
     The new tree is built beside `target` and then replaces it, so that no gateway sees a partial
-    tree. A concurrent call waits for the first. Takes about 700 MB and half a minute.
+    tree. A concurrent call waits for the first. Takes about 700 MB and half a minute. Raises
+    `CommandFailed`.
     """
     if is_installed(target):
         return

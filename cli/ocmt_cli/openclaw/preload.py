@@ -17,7 +17,10 @@ PLACE = "/usr/local/lib/ocmt-preload.so"
 
 
 def compile_preload(folder: Path) -> Path:
-    """Compile the library for this machine's architecture, which is also the image's."""
+    """Compile the library for this machine's architecture, which is also the image's.
+
+    Raises `CommandFailed`.
+    """
     compiler = shutil.which("gcc")
     if compiler is None:
         raise CommandFailed(

@@ -69,6 +69,7 @@ class Change:
 
 
 def is_done(changes: Sequence[Change]) -> bool:
+    """Whether all changes are remarks."""
     return not any(change.steps for change in changes)
 
 

@@ -121,7 +121,8 @@ def _plan(
 def _token(inventory: Inventory, host: HostEntry, facts: HostFacts, remote: Host) -> str:
     """The token that management and agent server share on one machine: the existing or a new one.
 
-    It passes through this process, which does not store it.
+    Empty if an existing `.env` has none. The token passes through this process, which does not
+    store it. Raises `CommandFailed` if management is to have it first.
     """
     missing = [role for role in host.roles if role != "ui"]
     paths = {role: str(inventory.component_path(host, role) / ".env") for role in missing}

@@ -77,7 +77,7 @@ def gather(
     texts: Sequence[PurePosixPath],
     keys: PurePosixPath,
 ) -> HostFacts:
-    """Read the facts. Raises `CommandFailed` if the host is unreachable or lacks Python."""
+    """Read the facts. Raises `HostFailed`, for example if the host lacks Python."""
     asked = json.dumps(
         {
             "packages": list(packages),

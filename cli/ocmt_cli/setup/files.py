@@ -25,7 +25,7 @@ def fill(template: Path, values: Mapping[str, str]) -> str:
 
 
 def page_origin(inventory: Inventory) -> str:
-    """The page's origin, such as https://app.example.com."""
+    """The page's origin, such as https://app.example.com; without a domain, management's port."""
     domain = inventory.ui.domain or inventory.mgmt.domain
     return f"https://{domain}" if domain else f"http://127.0.0.1:{inventory.mgmt.port}"
 
@@ -41,7 +41,10 @@ def content_security_policy(inventory: Inventory) -> str:
 
 
 def management_url(inventory: Inventory, host: HostEntry) -> str:
-    """The management server's address for this host's front. Raises `CommandFailed`."""
+    """The management server's address for this host's front.
+
+    Raises `CommandFailed` if management is on another host and has no domain.
+    """
     if "mgmt" in host.roles:
         return f"http://127.0.0.1:{inventory.mgmt.port}"
     if inventory.mgmt.domain:
@@ -114,7 +117,7 @@ def _front_values(inventory: Inventory, host: HostEntry) -> dict[str, str]:
 
 
 def caddyfile(inventory: Inventory, host: HostEntry) -> str:
-    """The host's sites for Caddy; empty without domains."""
+    """The host's sites for Caddy; empty without domains. Raises `CommandFailed`."""
     values = _front_values(inventory, host)
     sites: list[str] = []
     if "ui" in host.roles and inventory.ui.domain:
@@ -143,6 +146,7 @@ def _other_fronts(inventory: Inventory) -> list[str]:
 
 
 def ip_address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The host's address. Raises `CommandFailed` if it is a name."""
     try:
         return ipaddress.ip_address(host.address)
     except ValueError as error:
@@ -154,14 +158,14 @@ def ip_address(host: HostEntry) -> ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def nginx_names(inventory: Inventory, host: HostEntry) -> list[str]:
-    """The domains of nginx's site on this host."""
+    """The domains of nginx's site on this host; empty if it has none."""
     served = [inventory.ui.domain] if "ui" in host.roles else []
     served += [inventory.mgmt.domain] if "mgmt" in host.roles else []
     return list(dict.fromkeys(name for name in served if name))
 
 
 def certificate(inventory: Inventory, host: HostEntry) -> tuple[PurePosixPath, PurePosixPath]:
-    """The paths of nginx's certificate and key: certbot's for the first domain."""
+    """The paths of nginx's certificate and key: certbot's for the first of `nginx_names`."""
     folder = PurePosixPath("/etc/letsencrypt/live", nginx_names(inventory, host)[0])
     return folder / "fullchain.pem", folder / "privkey.pem"
 
@@ -170,7 +174,7 @@ def nginx_conf(inventory: Inventory, host: HostEntry, *, certified: bool) -> str
     """The host's site for nginx; empty without domains.
 
     nginx does not start without its certificate, so until it is `certified` the site only answers
-    certbot's challenges.
+    certbot's challenges. Raises `CommandFailed`.
     """
     names = nginx_names(inventory, host)
     if not names:

@@ -26,9 +26,10 @@ def fingerprint(key: str) -> str:
 
 
 def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> None:
-    """Add the host to known_hosts, if its key has the fingerprint `accepted`.
+    """Add the host to known_hosts, if it is not there and its key has the fingerprint `accepted`.
 
-    Otherwise raises `CommandFailed` with the fingerprint to compare.
+    Raises `CommandFailed` with the fingerprint to compare if none is accepted; also if another is,
+    or if the key cannot be fetched.
     """
     file = inventory.deploy.known_hosts or Path.home() / ".ssh" / "known_hosts"
     look = ["ssh-keygen", "-F", _known_as(host), "-f", str(file)]
@@ -58,7 +59,7 @@ def ensure_known(inventory: Inventory, host: HostEntry, *, accepted: str) -> Non
 
 
 def _settings(host: HostEntry) -> dict[str, str]:
-    """ssh's settings for this host, with the user's ssh_config."""
+    """ssh's settings for this host, with the user's ssh_config; empty if ssh rejects that."""
     asked = ["ssh", "-G", "-p", str(host.ssh_port), "-l", host.user, "--", host.address]
     done = subprocess.run(asked, capture_output=True, check=False)
     lines = done.stdout.decode(errors="replace").splitlines()

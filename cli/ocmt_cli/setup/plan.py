@@ -55,11 +55,13 @@ def packages(host: HostEntry, *, pulls: bool) -> list[str]:
 
 
 def authorized_keys(host: HostEntry) -> PurePosixPath:
+    """The deploy user's authorized_keys; a home folder is assumed to be in /home."""
     home = PurePosixPath("/root") if host.user == "root" else PurePosixPath("/home") / host.user
     return host.path(home / ".ssh" / "authorized_keys")
 
 
 def asked_units(inventory: Inventory, host: HostEntry) -> list[str]:
+    """The units of which the plan needs to know whether they are enabled."""
     started = [name for name in files.units(inventory, host) if name.endswith(_STARTED)]
     return [*started, FIREWALL_UNIT, "nftables.service", SWAP_UNIT, "docker.service"]
 
@@ -157,7 +159,10 @@ def _machine(facts: HostFacts, *, inventory: Inventory, host: HostEntry) -> list
 
 
 def _memory(facts: HostFacts) -> list[Change]:
-    """The changes for zram and for a swap file of the memory's size, at most 32 GB."""
+    """The changes for zram and for a swap file of the memory's size, at most 32 GB.
+
+    The operator's own settings and swap on disk are left as they are.
+    """
     changes: list[Change] = []
     there, wanted = (_settings(text) for text in (facts.texts.get(str(ZRAM), ""), files.ZRAM))
     if not there:

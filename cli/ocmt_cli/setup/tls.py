@@ -13,13 +13,14 @@ from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup.changes import Change, Run, write_if_different
 from ocmt_cli.setup.facts import HostFacts
 from ocmt_cli.trust import links
-from ocmt_cli.trust.folder import TrustFolder
+from ocmt_cli.trust.folder import TrustFolder, how_to_start_over
 
 FILE_MODE = 0o640
 _FOLDER_MODE = 0o2750
 
 
 def asked_paths(inventory: Inventory, host: HostEntry) -> list[PurePosixPath]:
+    """The paths whose facts the changes need."""
     folders = [_folder(inventory, host, role) for role in links.tls_roles(inventory, host)]
     names = (HOST_FILE, CA_FILE, TOKENS_FILE)
     return [*folders, *(folder / name for folder in folders for name in names)]
@@ -32,10 +33,7 @@ def changes(
     host: HostEntry,
     texts: Mapping[Role, Mapping[str, str]],
 ) -> Iterator[Change]:
-    """The changes that write TLS_DIR, which running servers read again.
-
-    The files get the folder's group.
-    """
+    """The changes that write TLS_DIR, which running servers read again."""
     for role, files in texts.items():
         folder = _folder(inventory, host, role)
         runs_as_another = role == "mgmt" and host.supervisor == "systemd"
@@ -83,8 +81,7 @@ def refuse_another_ca(
         if found is not None and found.sha256 != ours:
             raise CommandFailed(
                 f"{host.name}: {file} is not the CA of {trust.path}. Copy that folder from the "
-                "machine that set up the host; to start over, remove "
-                f"{file.parent} on every host."
+                f"machine that set up the host. {how_to_start_over(inventory)}"
             )
 
 

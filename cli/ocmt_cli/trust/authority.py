@@ -30,8 +30,8 @@ class Authority:
     certificate: str
 
 
-def why_unusable(authority: Authority, now: datetime) -> str:
-    """Why a CA that was read from files cannot issue certificates; "" if it can."""
+def why_damaged(authority: Authority) -> str:
+    """What is wrong with a CA's key or certificate, apart from its dates; "" if nothing is."""
     try:
         key = _private(authority.key)
         certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
@@ -40,11 +40,14 @@ def why_unusable(authority: Authority, now: datetime) -> str:
         return "is damaged"
     if not fits:
         return "has a key and a certificate that do not belong together"
+    return ""
+
+
+def why_not_valid(authority: Authority, now: datetime) -> str:
+    """Why a CA that is not damaged is not valid at `now`; "" if it is."""
+    certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
     if now < certificate.not_valid_before_utc:
-        return (
-            f"is valid from {certificate.not_valid_before_utc:%Y-%m-%d} only, but this machine's "
-            f"clock shows {now:%Y-%m-%d}: one of the two is wrong"
-        )
+        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
     if now >= certificate.not_valid_after_utc:
         return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     return ""
@@ -95,7 +98,8 @@ def needs_issuing(
 ) -> bool:
     """Whether a host needs a new key and certificate.
 
-    It does if they are missing, damaged, about to expire, or not for this host.
+    It does if they are missing, damaged, not valid yet, of another CA, or not for this host's
+    address and roles, and from `RENEW_BEFORE` their end.
     """
     if text is None:
         return True

@@ -11,9 +11,9 @@ import typer
 from ocmt_common.console import say
 
 from ocmt_cli.checkout import command
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.inventory import DEFAULT_FILE, HostEntry, Inventory, Role, load_inventory
 from ocmt_cli.deploy.remote import open_host
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.setup.tls import FILE_MODE
 from ocmt_cli.trust.folder import locked, open_trust, refuse_another_clock
@@ -45,33 +45,35 @@ def _renew(servers: Inventory, linked: list[HostEntry]) -> None:
     missing = [host.name for host in linked if trust.certificate(host.name) is None]
     if missing:
         first = " and ".join(command(f"setup {name}") for name in missing)
-        raise CommandFailed(f"{', '.join(missing)} has no certificate yet. First: {first}")
+        raise CommandFailed(f"{', '.join(missing)}: no certificate yet. First: {first}")
     with contextlib.ExitStack() as stack:
         targets = []
         for host in linked:
-            session = Session(open_host(host, servers.deploy), host, servers)
-            stack.callback(session.close)
+            connection = HostConnection(open_host(host, servers.deploy), host, servers)
+            stack.callback(connection.close)
             for role in tls_roles(servers, host):
                 # Also excludes a deploy and a renewal from another machine.
-                session.lock(role, what="renew")
-                refuse_another_clock(host, session.ask("facts", role)["time"], now)
-                targets.append(OverSsh(servers, host, role, session))
+                connection.lock(role, what="renew")
+                refuse_another_clock(host, connection.ask("facts", role)["time"], now)
+                targets.append(OverSsh(servers, host, role, connection))
         ends = renew(trust, targets, now=now, report=say).ends_at(linked)
     say(f"The certificates are valid until {ends:%Y-%m-%d}.")
 
 
 @dataclass(frozen=True, slots=True)
 class OverSsh:
+    """A server to renew, over a host connection."""
+
     inventory: Inventory
     entry: HostEntry
     role: Role
-    session: Session
+    connection: HostConnection
 
     def put(self, files: Mapping[str, str]) -> None:
         folder = self.inventory.component_path(self.entry, self.role) / TLS_FOLDER
         for name, text in files.items():
-            self.session.host.put(text, folder / name, mode=FILE_MODE, step=f"write {name}")
+            self.connection.host.put(text, folder / name, mode=FILE_MODE, step=f"write {name}")
 
     def health(self) -> dict[str, Any] | None:
-        said: dict[str, Any] | None = self.session.ask("health", self.role)
+        said: dict[str, Any] | None = self.connection.ask("health", self.role)
         return said

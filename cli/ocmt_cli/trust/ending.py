@@ -10,12 +10,13 @@ from ocmt_cli.trust.authority import ends_at
 
 
 def has_ended(text: str, now: datetime) -> bool:
+    """Whether a certificate (PEM) has expired; `False` if there is none."""
     end = ends_at(text)
     return end is not None and now >= end
 
 
 def warning(text: str, now: datetime) -> str:
-    """A sentence with the cure for an expiring certificate (PEM); "" for any other."""
+    """A sentence with the cure for a certificate (PEM) that expires soon or has; "" else."""
     end = ends_at(text)
     if end is None or now < end - NEAR_END:
         return ""
@@ -24,7 +25,7 @@ def warning(text: str, now: datetime) -> str:
 
 
 def in_folder(folder: Path) -> dict[str, str]:
-    """Host → key and certificate, from the operator's CA folder."""
+    """Host → key and certificate, from the operator's CA folder; unreadable files are left out."""
     found = {}
     for file in sorted(folder.glob("*.pem")):
         if file.name == CA_FILE:

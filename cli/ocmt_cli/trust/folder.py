@@ -20,20 +20,19 @@ from ocmt_common.console import say
 from ocmt_common.file_lock import FileLock, lock, try_lock
 from ocmt_common.host_credentials import CA_FILE, HOST_FILE, TOKENS_FILE, tokens_of
 
+from ocmt_cli.checkout import command
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.trust import authority
 from ocmt_cli.trust.authority import Authority, issue, needs_issuing
+from ocmt_cli.trust.links import TLS_FOLDER, linked_hosts, tls_roles
 
 _KEY_FILE = "ca.key"
-_RESTORE = (
-    "Restore the complete folder from a copy; to start over, remove it and TLS_DIR on every host."
-)
 
 
 @dataclass(frozen=True, slots=True)
 class TrustFolder:
-    """The folder's content in memory. `saved` writes new files."""
+    """The CA and the tokens, and new files that `saved` writes."""
 
     path: Path
     authority: Authority
@@ -42,7 +41,10 @@ class TrustFolder:
     """Name → text of the files to write."""
 
     def certificate(self, host: str) -> str | None:
-        """A host's key and certificate; `None` if there is none."""
+        """A host's key and certificate; `None` if there is none.
+
+        Raises `CommandFailed` if its file cannot be read.
+        """
         if (fresh := self.unsaved.get(f"{host}.pem")) is not None:
             return fresh
         return _text(self.path / f"{host}.pem")
@@ -50,7 +52,10 @@ class TrustFolder:
     def with_certificate(
         self, host: HostEntry, now: datetime, *, renewed: bool = False
     ) -> "TrustFolder":
-        """A copy with a valid certificate for the host. Raises `CommandFailed`."""
+        """The folder with a valid certificate for the host: a new one if needed or `renewed`.
+
+        Raises `CommandFailed`.
+        """
         if f"{host.name}.pem" == CA_FILE:
             raise CommandFailed(
                 f"A host with a certificate cannot be named {host.name}: {self.path / CA_FILE} is "
@@ -69,12 +74,12 @@ class TrustFolder:
         return replace(self, tokens=tokens, unsaved={**self.unsaved, "tokens": text})
 
     def ends_at(self, hosts: Iterable[HostEntry]) -> datetime:
-        """When the first of the host certificates expires."""
+        """When the first of the hosts' certificates expires. At least one must have one."""
         texts = [self.certificate(host.name) or "" for host in hosts]
         return min(end for text in texts if (end := authority.ends_at(text)) is not None)
 
     def files(self, host: HostEntry, role: Role) -> dict[str, str]:
-        """Name → text of the files in a server's TLS_DIR."""
+        """Name → text of the files in a server's TLS_DIR. The host must have a certificate."""
         tokens = self.tokens if role == "agent" else self.tokens[:1]
         return {
             HOST_FILE: self.certificate(host.name) or "",
@@ -98,7 +103,10 @@ def trust_path(inventory: Inventory) -> Path:
 
 @contextmanager
 def locked(inventory: Inventory) -> Iterator[None]:
-    """Lock the folder, so that one command at a time changes it and its files' copies on hosts."""
+    """Wait for the folder's lock: one command at a time changes it and its copies on hosts.
+
+    Removes a folder that is still empty at the end.
+    """
     path = trust_path(inventory)
     with _held(path):
         try:
@@ -135,15 +143,37 @@ def open_trust(inventory: Inventory, now: datetime) -> TrustFolder:
             for name, text in ((_KEY_FILE, key), (CA_FILE, certificate), (TOKENS_FILE, tokens))
             if not text
         ]
-        raise CommandFailed(f"{path} lacks {' and '.join(missing)}. {_RESTORE}")
+        raise CommandFailed(f"{path} lacks {' and '.join(missing)}. {_restore(inventory)}")
     found = Authority(key, certificate)
-    wrong = authority.why_unusable(found, now)
-    if wrong:
-        raise CommandFailed(f"The CA in {path} {wrong}. {_RESTORE}")
+    if wrong := authority.why_damaged(found):
+        raise CommandFailed(f"The CA in {path} {wrong}. {_restore(inventory)}")
+    if wrong := authority.why_not_valid(found, now):
+        raise CommandFailed(
+            f"The CA in {path} {wrong}, and this machine's clock shows {now:%Y-%m-%d}. Correct the "
+            f"clock if it is wrong. {how_to_start_over(inventory, path)}"
+        )
     try:
         return TrustFolder(path, found, tokens_of(tokens))
     except ValueError as error:
-        raise CommandFailed(f"{path / TOKENS_FILE} {error}. {_RESTORE}") from error
+        raise CommandFailed(f"{path / TOKENS_FILE} {error}. {_restore(inventory)}") from error
+
+
+def _restore(inventory: Inventory) -> str:
+    """The cure for a folder that is damaged."""
+    again = how_to_start_over(inventory, trust_path(inventory))
+    return f"Restore the complete folder from a copy. {again}"
+
+
+def how_to_start_over(inventory: Inventory, *here: Path) -> str:
+    """What to remove, here and on the hosts, and what to run then, to get another CA."""
+    hosts = linked_hosts(inventory)
+    there = [
+        f"{inventory.component_path(host, role) / TLS_FOLDER} on {host.name}"
+        for host in hosts
+        for role in tls_roles(inventory, host)
+    ]
+    setups = " and ".join(f"`{command(f'setup {host.name}')}`" for host in hosts)
+    return f"To start over, remove {', '.join([*map(str, here), *there])}, then run {setups}."
 
 
 def refuse_another_clock(host: HostEntry, time_there: float, now: datetime) -> None:

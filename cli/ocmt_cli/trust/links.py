@@ -44,7 +44,7 @@ def agents_management_url(inventory: Inventory, host: HostEntry) -> str:
 
 
 def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
-    """The lines of a server's `.env` for a server on another host; none on a single machine."""
+    """The lines of a server's `.env` if it connects to one on another host; else none."""
     if role not in tls_roles(inventory, host):
         return []
     folder = inventory.component_path(host, role) / TLS_FOLDER
@@ -56,7 +56,10 @@ def env_lines(inventory: Inventory, host: HostEntry, role: Role) -> list[str]:
 
 
 def listener(inventory: Inventory, host: HostEntry, role: Role) -> str | None:
-    """ADDRESS:PORT on which a server accepts the other host's connections; `None` without one."""
+    """ADDRESS:PORT on which a server accepts the other host's connections.
+
+    `None` if it connects to none on another host.
+    """
     if role not in tls_roles(inventory, host):
         return None
     address = _every_address(host)

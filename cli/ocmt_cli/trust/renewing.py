@@ -51,7 +51,8 @@ def renew(
 ) -> TrustFolder:
     """Renew the certificates and the token of all `servers`. Returns the new folder.
 
-    Resumes an interrupted renewal. Raises `CommandFailed`.
+    Resumes an interrupted renewal. Waits up to `within_s` seconds for each change to take effect.
+    Raises `CommandFailed`; the next renewal resumes.
     """
     agents = [one for one in servers if one.role == "agent"]
     management = [one for one in servers if one.role == "mgmt"]

@@ -48,7 +48,10 @@ class DataFolder:
         return self.root / "logs"
 
     def setting(self, file: Path, name: str) -> str:
-        """The value of `name` in one of the `.env` files; empty if it is not set."""
+        """The value of `name` in one of the `.env` files; empty if it is not set.
+
+        Raises `CommandFailed` if the file cannot be read.
+        """
         return _settings(file).get(name, "")
 
     @property

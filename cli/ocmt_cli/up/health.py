@@ -20,7 +20,7 @@ class Answer:
 
 
 def get(url: str, headers: dict[str, str] | None = None) -> Answer:
-    """GET an http address of this machine, without the environment's proxies."""
+    """GET an http address of this machine, without the environment's proxies; waits up to 5 s."""
     return _answer(url, headers or {}, "GET", _TIMEOUT_S)
 
 

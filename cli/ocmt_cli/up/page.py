@@ -30,7 +30,7 @@ def page_is_current(ui: Path = _UI) -> bool:
 
 
 def install_page_tools(ui: Path = _UI) -> None:
-    """Run `npm ci` unless node_modules matches the lock file."""
+    """Run `npm ci` unless node_modules matches the lock file. Raises `CommandFailed`."""
     wanted = hashlib.sha256((ui / "package-lock.json").read_bytes()).hexdigest()
     with lock(ui):
         if _read(ui / _MODULES_STAMP) == wanted:
@@ -42,7 +42,10 @@ def install_page_tools(ui: Path = _UI) -> None:
 
 
 def build_page(ui: Path = _UI) -> None:
-    """Bring `dist` up to date. It is replaced by a rename, since a server may be serving it."""
+    """Bring `dist` up to date. It is replaced by renames, since a server may be serving it.
+
+    Raises `CommandFailed`.
+    """
     install_page_tools(ui)
     with lock(ui):
         digest = _sources_digest(ui)

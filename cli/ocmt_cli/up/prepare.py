@@ -19,7 +19,10 @@ _OPENCLAW_NEEDS_BYTES = 2_000_000_000
 
 
 def choose_runtime(wanted: str, *, data: Path) -> str:
-    """`docker` or `process`; `auto` is Docker if its engine and image are ready."""
+    """`docker` or `process`; `auto` is Docker if its engine and image are ready.
+
+    Raises `CommandFailed` if `docker` is wanted and no engine answers, or if one is too slow.
+    """
     if wanted == "process":
         return wanted
     # Imported here: the HTTP client takes 0.2 s, which the process runtime does not need.
@@ -41,7 +44,10 @@ def choose_runtime(wanted: str, *, data: Path) -> str:
 
 
 def prepare(data: DataFolder, *, runtime: str) -> None:
-    """Build the page and install OpenClaw or its image, each only if missing or outdated."""
+    """Build the page if it is missing or outdated, and OpenClaw or its image if it is missing.
+
+    Raises `CommandFailed`.
+    """
     steps: dict[str, Callable[[], None]] = {}
     if not page_is_current():
         steps["Building the page"] = build_page

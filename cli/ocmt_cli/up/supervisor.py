@@ -29,7 +29,7 @@ class Patience:
 
     first_answer_s: float = 120
     first_starts: int = 3
-    """The number of starts that may end before a server's first answer."""
+    """How many starts may end before a server's first answer; the last of them ends the run."""
     restart_after_s: float = 0.25
     restart_at_most_after_s: float = 15
     settled_after_s: float = 60
@@ -60,7 +60,7 @@ class Supervisor:
         self._in_a_hurry = asyncio.Event()
 
     def hurry(self) -> None:
-        """Kill servers that are still stopping instead of waiting for them."""
+        """Kill servers that are stopping, now or later, instead of waiting for them."""
         self._in_a_hurry.set()
 
     async def run(self, ready: Callable[[], None]) -> None:

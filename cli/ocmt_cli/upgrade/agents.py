@@ -11,7 +11,10 @@ from ocmt_cli.up.data_folder import DataFolder
 
 
 def agents_by_version(data: DataFolder) -> dict[str, int]:
-    """Version → number of agents; an image with another name counts under that name."""
+    """Version → number of agents; an image with another name counts under that name.
+
+    Without containers, all agents have the installed version, or "unknown".
+    """
     containers = _containers(data)
     if containers:
         return dict(sorted(Counter(containers).items()))

@@ -48,6 +48,7 @@ def _npm(*arguments: str, folder: Path, doing: str) -> str:
 
 
 def read_offers() -> Offers:
+    """OpenClaw's versions on npm. Raises `CommandFailed` with exit code 8."""
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
         # A separate cache, since without a network npm silently answers from its cache.
         said = _npm(
@@ -63,7 +64,10 @@ def read_offers() -> Offers:
 
 
 def read_changelog(version: str) -> str:
-    """The changelog in a published package; "" if it has none. Runs none of the package's code."""
+    """The changelog in a published package; "" if it has none. Runs none of the package's code.
+
+    Reads at most 8 MB. Raises `CommandFailed` with exit code 8.
+    """
     with tempfile.TemporaryDirectory(prefix="ocmt-upgrade-") as made:
         folder = Path(made)
         _npm(

@@ -19,7 +19,7 @@ _TIMEOUT_S = 120
 def revert_agents(data: DataFolder, users: list[str] | None) -> bool:
     """Revert the agents of `users`, or all that need it. Returns whether all succeeded.
 
-    Raises `CommandFailed` if OCMT is not running.
+    Raises `CommandFailed` if OCMT is not running or does not list its agents.
     """
     record = read_record(data.root)
     if record is None or not record.is_alive():

@@ -7,7 +7,10 @@ from ocmt_common.openclaw.versions import parse_version
 
 
 def between(versions: Iterable[str], after: str, upto: str) -> list[str]:
-    """The stable versions after `after`, up to and including `upto`, oldest first."""
+    """The stable versions after `after`, up to and including `upto`, oldest first.
+
+    Empty if one of both is not a version.
+    """
     low, high = parse_version(after), parse_version(upto)
     if low is None or high is None:
         return []

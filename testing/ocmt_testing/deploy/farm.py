@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 from ocmt_cli.checkout import DEFAULT_DATA
 from ocmt_cli.deploy.deployer import Deployer, Report
+from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.inventory import ORDER, Role, load_inventory
 from ocmt_cli.deploy.rollback import rollback
 
@@ -131,10 +132,51 @@ class Farm:
             f"http://127.0.0.1:{self.agent_port}/health",
         )
 
+    @property
+    def databases(self) -> tuple[Path, Path]:
+        """Those of the management server and the agent server."""
+        return self.folder / "mgmt-data/management.db", self.folder / "agent-data/agent.db"
+
+    def argv(self, *words: str) -> list[str]:
+        """The command that runs `words` on a machine: all share this one's programs."""
+        return list(words)
+
+    def root(self, host: str) -> Path:
+        """The folder with a machine's file system: the inventory's paths name its root folder."""
+        return Path("/")
+
+    def health(self, role: str) -> str:
+        """The health address of the `mgmt` or `agent` server."""
+        return dict(zip(("mgmt", "agent"), self.urls, strict=True))[role]
+
     def serving(self, role: str) -> str:
         """The version that the `mgmt` or `agent` server reports on its `/health`."""
-        url = dict(zip(("mgmt", "agent"), self.urls, strict=True))[role]
-        return str(httpx2.get(url, timeout=60, trust_env=False).json()["version"])
+        answer = httpx2.get(self.health(role), timeout=60, trust_env=False)
+        return str(answer.json()["version"])
+
+    def process(self, component: Component) -> str:
+        """The process of a component's current release, by pid and start; empty without one."""
+        try:
+            return (component.path / "run" / f"{component.current}.pid").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def drop_connections(self, host: str) -> None:
+        self.machines[host].drop_connections()
+
+    @contextmanager
+    def lose(self, host: str) -> Iterator[None]:
+        """Let a machine accept no connections during the block."""
+        self.machines[host].stop()
+        try:
+            yield
+        finally:
+            self.machines[host].start()
+
+    def end_servers(self) -> None:
+        """SIGKILL both servers, and the processes that hold their listeners."""
+        for role in ("mgmt", "agent"):
+            end_processes_below(self.component(role))
 
     def component(self, role: str) -> Path:
         places = {

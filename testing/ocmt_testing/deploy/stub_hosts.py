@@ -1,7 +1,10 @@
 """Hosts for deploys in memory: the real steps on real folders, without processes.
 
 Everything is real except ssh, rsync, git and the servers' processes, which are only recorded. A
-fuse ends the deployer and the step at any effect, like a power cut or a killed process.
+fuse ends the deployer and the step at any effect, like a power cut or a killed process. The same
+commands have the same effects in the same order, however slow the machine is: time passes only
+while a health check waits, and hosts are deployed one after the other unless a test wants several
+at once.
 """
 
 import hashlib
@@ -18,29 +21,44 @@ import pytest
 from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.build import Artefact
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_connection import component_on
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable
 from ocmt_cli.deploy.hostside import halting, health, installing, restored_data, server, steps
 from ocmt_cli.deploy.hostside.component import Component, StepFailed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Policy, Role
-from ocmt_cli.deploy.session import component_on
 from ocmt_cli.deploy.source import Source
+
+from ocmt_testing.deploy.history import Cut
 
 _MEMORY = Path("/dev/shm")
 
 
 @contextmanager
-def stub_world(hosts: Mapping[str, tuple[Role, ...]]) -> Iterator["World"]:
+def stub_world(
+    hosts: Mapping[str, tuple[Role, ...]], *, hosts_at_once: int = 1
+) -> Iterator["World"]:
     """Hosts with these roles, in a folder in memory."""
     folder = Path(mkdtemp(prefix="ocmt-stubs-", dir=_MEMORY if _MEMORY.is_dir() else None))
-    with pytest.MonkeyPatch.context() as patch:
-        world = World(folder, hosts)
-        world.install(patch)
-        yield world
-    shutil.rmtree(folder)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            world = World(folder, hosts, hosts_at_once)
+            world.install(patch)
+            yield world
+    finally:
+        shutil.rmtree(folder)
 
 
-class Cut(BaseException):
-    """The fuse has blown, which ends the deployer and the step."""
+class _Clock:
+    """Stands for the module `time` in health checks: time passes only while they wait."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        self._now_s += seconds
 
 
 @dataclass
@@ -158,8 +176,8 @@ class _StubHost:
         shutil.copytree(src, str(dst), dirs_exist_ok=True)
 
 
-class StubSession:
-    """A session that runs steps here; on a lost host each fails, on a cut one all after the cut."""
+class StubConnection:
+    """Runs steps in this process, which fail on a lost host, and after the fuse has blown."""
 
     def __init__(self, world: "World", entry: HostEntry) -> None:
         self.host = _StubHost(world, entry.name)
@@ -203,10 +221,10 @@ class StubDeployer(Deployer):
     world: "World | None" = None
 
     @contextmanager
-    def sessions(self) -> Iterator[Any]:
+    def connections(self) -> Iterator[Any]:
         assert self.world is not None
         names = dict.fromkeys(name for _, name in self.targets())
-        yield {name: StubSession(self.world, self.inventory.host(name)) for name in names}
+        yield {name: StubConnection(self.world, self.inventory.host(name)) for name in names}
 
     def each_that_answers(self, ask: Any) -> Any:
         """Call `ask` for one target after the other, so that the fuse's count is deterministic."""
@@ -222,7 +240,9 @@ class StubDeployer(Deployer):
 class World:
     """The hosts, their deployed releases, and the fuse."""
 
-    def __init__(self, folder: Path, hosts: Mapping[str, tuple[Role, ...]]) -> None:
+    def __init__(
+        self, folder: Path, hosts: Mapping[str, tuple[Role, ...]], hosts_at_once: int
+    ) -> None:
         self.folder = folder
         entries = {
             name: HostEntry(
@@ -231,7 +251,9 @@ class World:
             )
             for name, roles in hosts.items()
         }  # fmt: skip
-        policy = Policy(keep_releases=50, min_free_mb=0, max_clock_skew_s=1e9)
+        policy = Policy(
+            keep_releases=50, min_free_mb=0, max_clock_skew_s=1e9, hosts_at_once=hosts_at_once
+        )
         self.inventory = Inventory(file=folder / "ocmt.toml", hosts=entries, deploy=policy)
         self.processes: dict[Path, Processes] = {}
         self.broken: set[str] = set()
@@ -311,6 +333,7 @@ class World:
         patch.setattr(orchestration, "tag_rollbacks", lambda *_: None)
         patch.setattr(orchestration, "release_tags", lambda checkout: self.tags)
         patch.setattr(installing, "_make_venv", lambda *_: None)
+        patch.setattr(health, "time", _Clock())
         patch.setattr(health, "ask", ask)
         patch.setattr(steps, "ask", ask)
         patch.setattr(steps, "supervisor_of", supervisor_of)

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -25,21 +26,30 @@ def dump_database(database: Path, out: IO[bytes]) -> None:
     _require_own(place)
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
         copy = Path(folder, "copy.db")
-        source = sqlite3.connect(f"file:{place}?mode=ro", uri=True)
-        target = sqlite3.connect(copy)
-        source.backup(target, pages=512, sleep=0.01)
-        target.execute("PRAGMA journal_mode = DELETE")
-        _remove_spares(target)
-        problems = target.execute("PRAGMA integrity_check").fetchall()
-        target.close()
-        source.close()
-        if problems != [("ok",)]:
-            raise Refused(f"{place} is damaged: {problems[0][0]}")
+        try:
+            problem = _copy(place, copy)
+        except sqlite3.DatabaseError as error:
+            problem = str(error)
+        if problem != "ok":
+            raise Refused(f"{place} is damaged: {problem}")
         with copy.open("rb") as file:
             shutil.copyfileobj(file, out)
 
 
+def _copy(place: Path, copy: Path) -> str:
+    """Copy a database. Returns the first line of SQLite's check, "ok" if it found nothing."""
+    with (
+        closing(sqlite3.connect(f"file:{place}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target, pages=512, sleep=0.01)
+        target.execute("PRAGMA journal_mode = DELETE")
+        _remove_spares(target)
+        return str(target.execute("PRAGMA integrity_check").fetchone()[0])
+
+
 def _remove_spares(database: sqlite3.Connection) -> None:
+    """Delete the agents without a user; a database without that column has none."""
     columns = [name for _, name, *_ in database.execute("PRAGMA table_info(agents)")]
     if "spare" in columns:
         database.execute("PRAGMA foreign_keys = ON")  # their events go with them

@@ -4,7 +4,7 @@
 tls/              certificate, CA and tokens, which `ocmt setup` writes (TLS_DIR)
 releases/ID/      VERSION, release.json, settings.env, venv (servers) or the page's files
 current           a link to the release that serves; replaced atomically
-state.json        the healthy releases, unfinished rollbacks and restores
+state.json        the healthy releases, unfinished rollbacks and restores, a freeze
 journal.jsonl     a line per step: what, by whom, when
 """
 
@@ -158,8 +158,9 @@ class Component:
     def mark_healthy(self, name: str) -> None:
         """Record that `name` serves, which cancels a recorded rollback to another release.
 
-        A rollback to `name` stays recorded until it is confirmed. A later rollback never chooses a
-        release that was rolled back; once its content is healthy again, it may be deployed again.
+        A rollback to `name` stays recorded until it is confirmed. Later rollbacks do not choose the
+        last 20 releases that were rolled back; once their content is healthy again, it may be
+        deployed again.
         """
         state = self.state()
         state["healthy"] = [one for one in state["healthy"] if one != name] + [name]
@@ -211,11 +212,20 @@ class Component:
         self.save({**state, "unmigrated": True})
 
     def env_digest(self) -> str:
-        """A digest of the operator's settings, whose changes require a restart."""
+        """A digest of the operator's settings, whose changes require a restart.
+
+        Comments and blank lines do not count. Empty if `.env` cannot be read.
+        """
         try:
-            return hashlib.sha256(self.env_file.read_bytes()).hexdigest()
+            lines = self.env_file.read_bytes().splitlines()
         except OSError:
             return ""
+        settings = [one for one in lines if one.strip() and not one.lstrip().startswith(b"#")]
+        return hashlib.sha256(b"\n".join(settings)).hexdigest()
+
+    def has_other_settings(self, name: str) -> bool:
+        """Whether `.env` has changed since a release was last started."""
+        return self.state()["env"].get(name) not in (None, self.env_digest())
 
     def note(self, step: str, **more: object) -> None:
         """Add a line to the journal."""

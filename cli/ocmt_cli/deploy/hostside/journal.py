@@ -8,7 +8,7 @@ from ocmt_cli.deploy.hostside.component import Component
 
 
 def journal(component: Component, count: int) -> list[dict[str, str]]:
-    """The newest `count` events, oldest first."""
+    """The newest `count` events, oldest first; empty if the component was never changed."""
     try:
         with (component.path / "journal.jsonl").open(encoding="utf-8", errors="replace") as lines:
             return list(events(lines))[-count:]

@@ -35,7 +35,7 @@ def logs(
 ) -> dict[str, Any]:
     """The newest `lines` lines as `{"at": ISO 8601, "text": …}`; `wanted` is a `Wanted`.
 
-    With the last answer's `after`, returns only newer lines.
+    With the last answer's `after`, returns all newer lines. `at` is empty if no line says its time.
     """
     only = Wanted(**wanted)
     if component.supervisor == "systemd":
@@ -57,7 +57,10 @@ def _files(component: Component, after: Any) -> tuple[list[dict[str, str]], Any]
 
 
 def _since(file: Path, begin: int) -> tuple[str, int]:
-    """The complete lines of a file after the offset `begin`, and the offset at their end."""
+    """The complete lines of a file after the offset `begin`, and the offset at their end.
+
+    Reads at most the file's last 4 MB, whose first line may be cut.
+    """
     with file.open("rb") as log:
         size = log.seek(0, 2)
         begin = log.seek(max(begin, size - _MOST_BYTES))

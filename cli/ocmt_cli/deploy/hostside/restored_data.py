@@ -60,7 +60,10 @@ def withdraw_restore(component: Component) -> None:
 
 
 def put_in_place(move: dict[str, str], ending: str) -> Path | None:
-    """Put staged data in its place, if it is not there yet. Returns where the old data is kept."""
+    """Put staged data in its place, if it is not there yet.
+
+    Returns where the old data is kept; `None` if there was none, or if it stays in place.
+    """
     folder = own_folder(Path(move["place"]).parent)
     staged, place = (folder / Path(move[name]).name for name in ("staged", "place"))
     kept = place.with_name(f"{place.name}.{ending}")

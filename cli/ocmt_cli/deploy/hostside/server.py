@@ -1,7 +1,7 @@
 """The host's side of a deploy: locks, and steps requested as lines of JSON.
 
-The locks are file locks of this process, which ends with its connection or after 15 minutes without
-requests. So no lock goes stale, however the deployer ends.
+The locks are file locks of this process. It ends when its connection has ended and its step is
+done, or after 15 minutes without requests. So no lock goes stale, however the deployer ends.
 """
 
 import errno
@@ -84,7 +84,7 @@ def _told(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"the disk is full ({error.filename or 'a file of the release'}). Free some space on "
-            "the host, or lower keep_releases; then deploy again."
+            "the host, or lower keep_releases; then run this again."
         )
     return f"{error.strerror}: {error.filename or ''}".rstrip(": ")
 
@@ -109,7 +109,7 @@ def _answer(request: dict[str, Any], locks: dict[Path, FileLock]) -> Any:
 
 
 def _lock(component: Component, who: str, locks: dict[Path, FileLock]) -> str | None:
-    """Take the component's lock. Returns its holder if another process has it."""
+    """Take the component's lock. Returns its holder if another process has it, else `None`."""
     if component.path in locks:
         return None
     component.path.mkdir(parents=True, exist_ok=True)

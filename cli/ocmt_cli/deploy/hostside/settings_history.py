@@ -29,10 +29,16 @@ def differing(before: str, after: str) -> list[str]:
 
 
 def merged(stored: str, present: str) -> str:
-    """The settings `stored`, with the present ones of the data."""
-    kept = [line for line in present.splitlines() if _name(line) in _KEPT]
-    lines = [line for line in stored.splitlines() if _name(line) not in _KEPT]
-    return "".join(f"{line}\n" for line in [*kept, *lines])
+    """The settings `stored` in their order, with the present ones of the data."""
+    data = {name: line for name, line in _lines(present).items() if name in _KEPT}
+    lines: list[str] = []
+    for line in stored.splitlines():
+        name = _name(line)
+        if name not in _KEPT:
+            lines.append(line)
+        elif name in data:
+            lines.append(data.pop(name))
+    return "".join(f"{line}\n" for line in [*lines, *data.values()])
 
 
 def take_settings_back(component: Component) -> list[str]:

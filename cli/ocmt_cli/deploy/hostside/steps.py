@@ -49,7 +49,10 @@ def facts(component: Component) -> dict[str, Any]:
 
 
 def status(component: Component) -> dict[str, Any]:
-    """The current release and its health, the running releases, and the recorded state."""
+    """The current release and its health, the running releases, and the recorded state.
+
+    `settled` is whether nothing is left to do: it is healthy and alone, and nothing is unfinished.
+    """
     current = component.current
     healthy = component.healthy()
     state = component.state()
@@ -70,8 +73,7 @@ def status(component: Component) -> dict[str, Any]:
         "answer": "",
         "degraded": False,
         "ok": current is not None and component.is_complete(current),
-        "settings_changed": bool(current)
-        and state["env"].get(current, component.env_digest()) != component.env_digest(),
+        "settings_changed": current is not None and component.has_other_settings(current),
         "changed_settings": changed_settings(component),
         "certificate": component.certificate(),
         "wheels": sorted(one.name for one in (component.path / "wheels").glob("*.whl")),
@@ -181,13 +183,15 @@ def _migrate_restored(component: Component, release: str) -> None:
 
 
 def start(component: Component, release: str) -> None:
-    """Start `release` in standby, and wait for its health check. Raises `StepFailed`."""
+    """Start `release` in standby, and wait for its health check. Does nothing for a page.
+
+    Raises `StepFailed`.
+    """
     if component.role == "ui":
         return
     _migrate_restored(component, release)
     supervisor = supervisor_of(component)
-    if supervisor.is_alive(release) and not ask(supervisor.readiness_socket(release)).status:
-        # It is ending: an interrupted deploy or rollback has replaced it.
+    if supervisor.is_alive(release) and _must_start_again(component, supervisor, release):
         supervisor.stop(release, within_s=component.drain_s + _DRAIN_GRACE_S)
     _launch(component, supervisor, release)
     try:
@@ -198,6 +202,16 @@ def start(component: Component, release: str) -> None:
         raise
 
 
+def _must_start_again(component: Component, supervisor: Supervisor, release: str) -> bool:
+    """Whether the running `release` is of no use: an interrupted deploy or rollback left it.
+
+    It is ending, or it was started with settings that have changed since.
+    """
+    if component.current != release and component.has_other_settings(release):
+        return True
+    return not ask(supervisor.readiness_socket(release)).status
+
+
 def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
     """Start the release; if it has no process yet, record its settings first."""
     if not supervisor.is_alive(release):
@@ -206,7 +220,10 @@ def _launch(component: Component, supervisor: Supervisor, release: str) -> None:
 
 
 def switch(component: Component, release: str) -> None:
-    """Make `release` serve. If its health check fails, switch back and raise `StepFailed`."""
+    """Make `release` serve. If its health check fails, switch back and raise `StepFailed`.
+
+    A page has no health check.
+    """
     before = component.current
     component.point(release)
     if component.role == "ui":
@@ -233,9 +250,8 @@ def _admit(component: Component, supervisor: Supervisor, release: str) -> None:
         try:
             pass_health_check(component, supervisor, release, serving=False)
         except StepFailed:
-            supervisor.stop(
-                release, within_s=_STOP_NOW_S
-            )  # it was stopping, or does not become healthy
+            # It was stopping, or does not become healthy.
+            supervisor.stop(release, within_s=_STOP_NOW_S)
         else:
             supervisor.admit(release)
             return
@@ -261,7 +277,10 @@ def _return(component: Component, supervisor: Supervisor, release: str, before: 
 
 
 def settle(component: Component, release: str) -> list[str]:
-    """Drain the other releases, record this one as healthy, and prune. Returns pruned releases."""
+    """Drain the other releases, record this one as healthy, and prune. Returns pruned releases.
+
+    Runs management's contracting migrations in between. Raises `StepFailed` if one fails.
+    """
     if component.role != "ui":
         supervisor = supervisor_of(component)
         for other in supervisor.running():
@@ -323,7 +342,8 @@ def converge(component: Component) -> list[str]:
     """Recover from a killed deployer or a crash. Returns lines for the operator.
 
     Finishes a recorded rollback first. If the current release passes its health check, it is
-    recorded as healthy; otherwise the last healthy release replaces it.
+    recorded as healthy; otherwise the last healthy release replaces it. If there is none, nothing
+    serves.
     """
     done: list[str] = []
     if component.state()["rollback"] is not None:

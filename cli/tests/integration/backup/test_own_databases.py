@@ -169,6 +169,16 @@ def test_a_database_that_cannot_be_read_is_kept_as_it_is(own: Path, old: bytes) 
     assert kept.read_bytes() == old
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"not a database", b"SQLite format 3\0 and damaged", b"SQLite format 3\0" + b"x" * 8192],
+)
+def test_a_damaged_database_is_refused_with_its_name(own: Path, text: bytes) -> None:
+    own.write_bytes(text)
+    with pytest.raises(Refused, match=rf"^{own} is damaged: "):
+        dump_database(own, io.BytesIO())
+
+
 def test_what_is_only_in_the_log_is_kept_too(own: Path) -> None:
     with closing(sqlite3.connect(own)) as used:
         used.execute("pragma journal_mode = wal")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from ocmt_cli.backup import restoring
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.host_failures import HostFailed
-from ocmt_cli.deploy.session import Session
 from ocmt_cli.main import main
 from ocmt_testing.deploy.farm import AUTH_TOKEN, VAULT_KEY
 from ocmt_testing.deploy.message_proxy import MessageProxy
@@ -215,15 +215,15 @@ def test_a_restore_that_is_cut_is_told_and_completed_by_the_next(
     step: str,
     host: str,
 ) -> None:
-    real = Session.ask
+    real = HostConnection.ask
 
-    def lost(session: Session, asked: str, *words: Any, **more: Any) -> Any:
-        if (asked, session.host.name) == (step, host):
+    def lost(connection: HostConnection, asked: str, *words: Any, **more: Any) -> Any:
+        if (asked, connection.host.name) == (step, host):
             raise HostFailed(host, step, "the connection was lost")
-        return real(session, asked, *words, **more)
+        return real(connection, asked, *words, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "ask", lost)
+        patch.setattr(HostConnection, "ask", lost)
         assert installed.restore() == 1
     capsys.readouterr()
     recorded = (step, host) != ("begin_restore", "mgmt")

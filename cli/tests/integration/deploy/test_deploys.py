@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from ocmt_cli.deploy.deployer import Deployer
+from ocmt_cli.deploy.host_connection import Busy
 from ocmt_cli.deploy.host_failures import Unreachable
 from ocmt_cli.deploy.inventory import Role, load_inventory
 from ocmt_cli.deploy.orchestration import deploy, plan
 from ocmt_cli.deploy.server_status import show_servers
-from ocmt_cli.deploy.session import Busy
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
 from ocmt_testing.deploy.farm import BUILDS, Commit, Farm, deployer, farm, roll_back
@@ -62,8 +62,8 @@ def test_the_plan_tells_what_a_deploy_then_does(
     commit("user-ui/index.html", "<title>", "<title>Planned ")
     made = deployer(deployed)
 
-    with made.sessions() as sessions:
-        steps = plan(made, read_source(checkout), sessions)
+    with made.connections() as connections:
+        steps = plan(made, read_source(checkout), connections)
 
     told = {step.role: step.action for step in steps}
     assert (told["mgmt"], told["ui"]) == ("unchanged", "deploy")
@@ -84,8 +84,8 @@ def test_servers_that_ended_are_started_again_and_nothing_else_is_done(
 
     # Also a plan says so, and a status.
     made = deployer(deployed, "mgmt", "agent")
-    with made.sessions() as sessions:
-        told = plan(made, read_source(checkout), sessions)
+    with made.connections() as connections:
+        told = plan(made, read_source(checkout), connections)
     assert {step.action for step in told} == {"restart"}
     assert _deploy(deployed, checkout, "mgmt", "agent") == {
         "mgmt": "unchanged",
@@ -179,11 +179,11 @@ from ocmt_testing.deploy.farm import BUILDS
 from ocmt_cli.deploy import orchestration
 from ocmt_cli.deploy.deployer import Deployer
 from ocmt_cli.deploy.inventory import load_inventory
-from ocmt_cli.deploy.session import Session
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.source import read_source
 
 role, when, step = sys.argv[3:6]
-asked = Session.ask
+asked = HostConnection.ask
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -191,7 +191,7 @@ def die():
 def ask(self, name, *words, **more):
     if (when, name) == ("in", step):
         # Asked for, and gone before the answer: the host does it, or is cut in it.
-        process = self._process or self._start()
+        process = self._process
         component = component_on_host(self, words[0])
         request = {"step": name, "component": component, "words": words[1:], **more}
         process.stdin.write(json.dumps(request).encode() + b"\\n")
@@ -202,11 +202,11 @@ def ask(self, name, *words, **more):
         die()
     return value
 
-def component_on_host(session, role):
-    from ocmt_cli.deploy.session import component_on
-    return component_on(session._inventory, session.entry, role)
+def component_on_host(connection, role):
+    from ocmt_cli.deploy.host_connection import component_on
+    return component_on(connection._inventory, connection.entry, role)
 
-Session.ask = ask
+HostConnection.ask = ask
 orchestration.deploy(
     Deployer(load_inventory(Path(sys.argv[1])), (role,), lambda text: None),
     read_source(Path(sys.argv[2])), builds=BUILDS,
@@ -292,8 +292,8 @@ def _deploy_when_free(farm: Farm, checkout: Path, role: Role) -> None:
 
 def _lock(farm: Farm, role: Role) -> None:
     """Take the component's lock and release it."""
-    with deployer(farm, role).sessions() as sessions:
-        sessions[role].lock(role, what="a look")
+    with deployer(farm, role).connections() as connections:
+        connections[role].lock(role, what="a look")
 
 
 def _when_free(do: Callable[[], object]) -> None:
@@ -345,8 +345,8 @@ def test_a_migration_that_fails_is_told_and_nothing_is_switched(
 def test_two_deployers_do_not_meet(deployed: Farm, checkout: Path, commit: Commit) -> None:
     commit(AGENT_FILE, '"""', '"""Wanted by two. ')
     first = deployer(deployed, "agent")
-    with first.sessions() as sessions:
-        sessions["agent"].lock("agent", what="deploy of the first")
+    with first.connections() as connections:
+        connections["agent"].lock("agent", what="deploy of the first")
 
         with pytest.raises(Busy, match="deploy of the first"):
             _deploy(deployed, checkout, "agent")

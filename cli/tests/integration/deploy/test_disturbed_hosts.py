@@ -159,6 +159,8 @@ def _disturbed(servers: Servers, how: str, number: int, *words: str, ports: Sequ
         if words[0] == "deploy":
             servers.commits += 1
             expected = {f"{servers.commits:012d}"}
+        elif words[0] != "rollback":
+            expected = servers.serves()
         servers.proxy.disturb(how, port, str(number))
         with _deadlines(how):
             code, out, err = servers.ocmt(*words)
@@ -188,13 +190,15 @@ def test_a_disturbed_rollback_is_told_and_completed_by_the_next(
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("words", ["deploy", "rollback"])
+@pytest.mark.parametrize("words", ["deploy", "rollback", "freeze --message soon", "unfreeze"])
 @pytest.mark.parametrize("how", ["cut", "lose", "half", "print", "stall"])
 def test_every_message_of_a_command_may_be_disturbed(
     servers: Servers, words: str, how: str
 ) -> None:
-    for number in range(1, 13):
-        _disturbed(servers, how, number, words, ports=[(ONE, OTHER)[number % 2]])
+    messages = 3 if "freeze" in words else 12
+    for number in range(1, messages + 1):
+        _disturbed(servers, how, number, *words.split(), ports=[(ONE, OTHER)[number % 2]])
+        assert servers.ocmt("unfreeze")[0] == 0
 
 
 def test_a_log_that_is_followed_goes_on_when_the_host_answers_again(

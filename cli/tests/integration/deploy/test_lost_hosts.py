@@ -10,10 +10,10 @@ import pytest
 from ocmt_cli.backup.agents import stage_agents
 from ocmt_cli.backup.manifest import Part
 from ocmt_cli.backup.streams import fetch, send
+from ocmt_cli.deploy.host_connection import HostConnection
 from ocmt_cli.deploy.host_failures import HostFailed, Unreachable, explain
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, load_inventory
 from ocmt_cli.deploy.remote import LocalHost, open_host
-from ocmt_cli.deploy.session import Session
 from ocmt_testing.deploy.load import until
 
 _LOST = "sys.stderr.write('client_loop: send disconnect: Broken pipe\\n'); sys.exit(255)"
@@ -54,22 +54,22 @@ def inventory(tmp_path: Path) -> Inventory:
     return load_inventory(file)
 
 
-def _session(inventory: Inventory, program: str) -> Session:
+def _connection(inventory: Inventory, program: str) -> HostConnection:
     entry = inventory.host("one")
-    return Session(_Lost(entry, inventory, program), entry, inventory)
+    return HostConnection(_Lost(entry, inventory, program), entry, inventory)
 
 
 @pytest.mark.parametrize("moment", FIRST)
 def test_a_host_that_is_lost_is_named(inventory: Inventory, moment: str) -> None:
-    session = _session(inventory, FIRST[moment])
+    connection = _connection(inventory, FIRST[moment])
     for _ in range(2):  # it stays lost
         with pytest.raises(Unreachable, match=r"^one: mgmt: status: the connection was lost"):
-            session.ask("status", "mgmt", "x" * 200_000)
-    session.close()
-    session.close()
+            connection.ask("status", "mgmt", "x" * 200_000)
+    connection.close()
+    connection.close()
 
 
-# Lost after an answer; the next thing that happens is the session's end.
+# Lost after an answer; the next thing that happens is the connection's end.
 AFTER = {
     "after an answer": f"{_READ_PROGRAM}; {_ANSWER}; {_LOST}",
     "after an answer, with more to say": f"{_READ_PROGRAM}; {_ANSWER}; print('x' * 9000); {_LOST}",
@@ -80,12 +80,12 @@ AFTER = {
 
 @pytest.mark.parametrize("moment", AFTER)
 @pytest.mark.parametrize("unsent", [b"", b"half a question", b"x" * 3_000_000])
-def test_a_session_with_a_host_that_is_lost_ends_quietly(
+def test_a_connection_with_a_host_that_is_lost_ends_quietly(
     inventory: Inventory, moment: str, unsent: bytes
 ) -> None:
-    session = _session(inventory, AFTER[moment])
-    assert session.ask("status", "mgmt") == 1
-    process = session._process
+    connection = _connection(inventory, AFTER[moment])
+    assert connection.ask("status", "mgmt") == 1
+    process = connection._process
     assert process is not None
     assert process.stdin is not None
     process.wait()
@@ -93,7 +93,7 @@ def test_a_session_with_a_host_that_is_lost_ends_quietly(
         process.stdin.write(unsent)  # as a question that an interrupt cut
     except BrokenPipeError:
         assert len(unsent) > 100
-    session.close()
+    connection.close()
     assert process.stdin.closed
 
 
@@ -101,18 +101,18 @@ def test_a_session_with_a_host_that_is_lost_ends_quietly(
 def test_the_next_question_to_a_host_that_was_lost_names_it(
     inventory: Inventory, moment: str
 ) -> None:
-    with _session(inventory, AFTER[moment]) as session:
-        assert session.ask("status", "mgmt") == 1
-        process = session._process
+    with _connection(inventory, AFTER[moment]) as connection:
+        assert connection.ask("status", "mgmt") == 1
+        process = connection._process
         assert process is not None
         if "more to say" not in moment:
             process.wait()
             with pytest.raises(HostFailed, match=r"^one: mgmt: "):
-                session.ask("facts", "mgmt")
+                connection.ask("facts", "mgmt")
 
 
-def test_a_session_that_nothing_was_asked_of_ends_quietly(inventory: Inventory) -> None:
-    _session(inventory, _LOST).close()
+def test_a_connection_that_nothing_was_asked_of_ends_quietly(inventory: Inventory) -> None:
+    _connection(inventory, _LOST).close()
 
 
 @pytest.mark.needs("ssh")
@@ -122,10 +122,10 @@ def test_a_real_ssh_that_reaches_nothing_is_named_and_ends_quietly(tmp_path: Pat
     inventory = load_inventory(file)
     entry = inventory.host("one")
     for _ in range(5):
-        session = Session(open_host(entry, inventory.deploy), entry, inventory)
+        connection = HostConnection(open_host(entry, inventory.deploy), entry, inventory)
         with pytest.raises(Unreachable, match="does not answer"):
-            session.ask("status", "mgmt")
-        session.close()
+            connection.ask("status", "mgmt")
+        connection.close()
 
 
 STREAMS = {
@@ -158,16 +158,16 @@ def test_a_host_that_is_lost_during_a_backup_or_restore_is_named(
         stage_agents(host, "/var/lib/ocmt/agents", tmp_path, [part])
 
 
-def test_a_session_with_a_lock_is_kept_while_nothing_is_asked(
+def test_a_connection_with_a_lock_is_kept_while_nothing_is_asked(
     inventory: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ocmt_cli.deploy.session._PING_EVERY_S", 0.05)
+    monkeypatch.setattr("ocmt_cli.deploy.host_connection._PING_EVERY_S", 0.05)
     asked = tmp_path / "asked"
     program = (
         f"{_READ_PROGRAM}\nfor line in sys.stdin.buffer:\n"
         f" print('{{\"value\": null}}', flush=True)\n open({str(asked)!r}, 'ab').write(line)"
     )
-    with _session(inventory, program) as session:
-        session.lock("mgmt", what="a restore")
+    with _connection(inventory, program) as connection:
+        connection.lock("mgmt", what="a restore")
         until(lambda: asked.exists() and asked.read_text().count('"ping"') > 2)
-        assert session.ask("status", "mgmt") is None
+        assert connection.ask("status", "mgmt") is None

@@ -1,7 +1,5 @@
 """Deploys, rollbacks, cuts and restores with the real supervisor, on a systemd that was booted."""
 
-import re
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,43 +8,38 @@ from pathlib import Path
 import httpx2
 import pytest
 from ocmt_cli.deploy.deployer import Deployer, Report
-from ocmt_cli.deploy.inventory import Inventory, load_inventory
+from ocmt_cli.deploy.inventory import load_inventory
 from ocmt_cli.deploy.orchestration import deploy
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.source import read_source
 from ocmt_cli.failure import CommandFailed
 from ocmt_cli.main import main
-from ocmt_cli.setup.files import units
-from ocmt_testing.deploy.booted_systemd import BootedSystemd, booted_systemd
-from ocmt_testing.deploy.farm import AUTH_TOKEN, BUILDS, MGMT_ENV, SSHD, VAULT_KEY, Commit
+from ocmt_testing.deploy.booted_systemd import BootedSystemd
+from ocmt_testing.deploy.farm import BUILDS, Commit
 from ocmt_testing.deploy.load import Load
-from ocmt_testing.needs import require
-from ocmt_testing.ports import free_ports
+from ocmt_testing.deploy.systemd_host import SystemdHost, systemd_host
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 MGMT_FILE = "management-server/ocmt_management/__init__.py"
-PLACE = Path("opt/management-server")
 
 
 @dataclass
 class Server:
-    """A host with management and the page, whose servers systemd runs."""
+    """A host with management and the page, whose servers systemd runs, and the command."""
 
-    machine: BootedSystemd
-    file: Path
-    url: str
+    host: SystemdHost
     checkout: Path
 
     @property
-    def inventory(self) -> Inventory:
-        return load_inventory(self.file)
+    def machine(self) -> BootedSystemd:
+        return self.host.machine
 
     @property
-    def place(self) -> Path:
-        return self.machine.root / PLACE
+    def url(self) -> str:
+        return self.host.url
 
     def deployer(self, report: Report = print) -> Deployer:
-        return Deployer(self.inventory, ("mgmt", "ui"), report)
+        return Deployer(load_inventory(self.host.inventory), ("mgmt", "ui"), report)
 
     def deploy(self, report: Report = print) -> list[str]:
         steps = deploy(self.deployer(report), read_source(self.checkout), builds=BUILDS)
@@ -57,7 +50,7 @@ class Server:
 
     def ocmt(self, *words: str) -> int:
         try:
-            return main([*words, "--inventory", str(self.file)])
+            return main([*words, "--inventory", str(self.host.inventory)])
         except SystemExit as ended:
             return int(bool(ended.code))
 
@@ -66,69 +59,21 @@ class Server:
 
     @property
     def current(self) -> str:
-        return (self.place / "current").readlink().name
+        return (self.host.place / "current").readlink().name
 
     def active(self) -> list[str]:
-        """The releases that systemd runs."""
-        words = ("list-units", "--plain", "--no-legend", "--state=active", "ocmt-management@*")
-        listed = self.machine.run("systemctl", *words)
-        return re.findall(r"ocmt-management@(\S+)\.service", listed)
+        return self.host.active()
 
     def enabled(self) -> list[str]:
-        """The releases that start at boot."""
-        wants = self.machine.root / "etc/systemd/system/multi-user.target.wants"
-        return [one.name.partition("@")[2].removesuffix(".service")
-                for one in wants.glob("ocmt-management@*")]  # fmt: skip
+        return self.host.enabled()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Iterator[Server]:
-    require("sshd", "rsync")
-    folder = tmp_path_factory.mktemp("systemd")
-    port, ssh_port, nobody = free_ports(3)
-    for name in ("client", "host"):
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(words, check=True)
-    public = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known_hosts").write_text(f"[127.0.0.1]:{ssh_port} {' '.join(public)}\n")
-    file = folder / "ocmt.toml"
-    file.write_text(
-        f'[hosts.front]\naddress = "127.0.0.1"\nssh_port = {ssh_port}\nroles = ["mgmt", "ui"]\n'
-        f'identity_file = "client"\n[mgmt]\nport = {port}\n[deploy]\nknown_hosts = "known_hosts"\n'
-        "gate_timeout_s = 240\ngate_answers = 2\nkeep_releases = 3\ndrain_s = 15\nmin_free_mb = 1\n"
-    )
-    with booted_systemd() as machine:
-        inventory = load_inventory(file)
-        for name, text in units(inventory, inventory.host("front")).items():
-            (machine.root / "etc/systemd/system" / name).write_text(text)
-        machine.run("useradd", "--system", "--home-dir", "/nonexistent", "ocmt")
-        machine.run("systemctl", "daemon-reload")
-        place = machine.root / PLACE
-        place.mkdir(parents=True)
-        (place / ".env").write_text(
-            MGMT_ENV.format(
-                data="/var/lib/ocmt-management", vault_key=VAULT_KEY, agent_port=nobody,
-                token=AUTH_TOKEN, port=port, ui="/var/www/ocmt/current",
-            )
-        )  # fmt: skip
-        ssh = machine.root / "opt/ocmt-ssh"
-        ssh.mkdir(parents=True)
-        for one in ("host", "client.pub"):
-            (ssh / one).write_bytes((folder / one).read_bytes())
-            (ssh / one).chmod(0o600)
-        (ssh / "config").write_text(
-            f"Port {ssh_port}\nListenAddress 127.0.0.1\nHostKey /opt/ocmt-ssh/host\n"
-            "AuthorizedKeysFile /opt/ocmt-ssh/client.pub\nPidFile none\nUsePAM no\n"
-            "StrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\n"
-        )
-        words = machine.argv(SSHD, "-D", "-e", "-f", "/opt/ocmt-ssh/config")
-        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as sshd:
-            try:
-                made = Server(machine, file, f"http://127.0.0.1:{port}/health", checkout)
-                assert made.deploy() == ["deploy", "deploy"]
-                yield made
-            finally:
-                sshd.kill()
+    with systemd_host(tmp_path_factory.mktemp("systemd")) as host:
+        made = Server(host, checkout)
+        assert made.deploy() == ["deploy", "deploy"]
+        yield made
 
 
 def test_nothing_fails_in_a_deploy_and_a_rollback_under_load(

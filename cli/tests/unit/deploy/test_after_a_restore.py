@@ -36,14 +36,14 @@ class Management:
             "id": "7", "backup": "2026-11-01", "who": "ada", "at": "now", "lacking": [],
             "targets": [["mgmt", "m"]], "data": "/nowhere", "moves": [],
         }  # fmt: skip
-        with self.deployer.sessions() as sessions:
-            sessions["m"].lock("mgmt", what="restore")
+        with self.deployer.connections() as connections:
+            connections["m"].lock("mgmt", what="restore")
             self.world.backup = list(tables)
-            switch_data(sessions, {("mgmt", "m"): record}, lambda text: None)
+            switch_data(connections, {("mgmt", "m"): record}, lambda text: None)
 
     def status(self) -> dict[str, object]:
-        with self.deployer.sessions() as sessions:
-            said = sessions["m"].ask("status", "mgmt")
+        with self.deployer.connections() as connections:
+            said = connections["m"].ask("status", "mgmt")
         return server_line("mgmt", "m", said, now=datetime.now(UTC))
 
 

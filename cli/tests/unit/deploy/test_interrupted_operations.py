@@ -12,7 +12,8 @@ from ocmt_cli.deploy.inventory import Role
 from ocmt_cli.deploy.orchestration import deploy
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.server_status import server_line
-from ocmt_testing.deploy.stub_hosts import Cut, StubSource, World, stub_world
+from ocmt_testing.deploy.history import Cut
+from ocmt_testing.deploy.stub_hosts import StubSource, World, stub_world
 
 HOSTS: Mapping[str, tuple[Role, ...]] = {"m": ("mgmt",), "u1": ("ui",), "u2": ("ui",)}
 FIRST = {"m": "mgmt-0", "u1": "ui-0", "u2": "ui-0"}
@@ -127,8 +128,8 @@ def test_a_deploy_of_a_newer_commit_goes_back_to_where_a_cut_rollback_went() -> 
 
 def test_status_tells_of_an_unfinished_rollback_with_its_reason() -> None:
     for operator in cuts_of_a_rollback(every=5):
-        with operator.world.deployer("mgmt", "ui").sessions() as sessions:
-            said = {name: sessions[name].ask("status", role) for name, (role,) in HOSTS.items()}
+        with operator.world.deployer("mgmt", "ui").connections() as connections:
+            said = {name: connections[name].ask("status", role) for name, (role,) in HOSTS.items()}
         now = datetime.now(UTC)
         states = [server_line(HOSTS[one][0], one, said[one], now=now)["state"] for one in said]
         told = [state for state in states if state.startswith("ROLLBACK UNFINISHED from 2")]

@@ -14,7 +14,8 @@ from ocmt_cli.deploy.restores import switch_data
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.server_status import server_line
 from ocmt_cli.failure import CommandFailed
-from ocmt_testing.deploy.stub_hosts import Cut, StubSource, World, stub_world
+from ocmt_testing.deploy.history import Cut
+from ocmt_testing.deploy.stub_hosts import StubSource, World, stub_world
 
 HOSTS: Mapping[str, tuple[Role, ...]] = {"m": ("mgmt",), "a": ("agent",)}
 TARGETS: tuple[tuple[Role, str], ...] = (("mgmt", "m"), ("agent", "a"))
@@ -73,10 +74,10 @@ class Restore:
     def switch(self, *, cut: int | None = None) -> None:
         self.world.fuse = cut
         try:
-            with self.deployer.sessions() as sessions:
+            with self.deployer.connections() as connections:
                 for role, host in TARGETS:
-                    sessions[host].lock(role, what="restore")
-                switch_data(sessions, self.records(), self.world.reported.append)
+                    connections[host].lock(role, what="restore")
+                switch_data(connections, self.records(), self.world.reported.append)
         finally:
             self.world.fuse = None
 
@@ -96,8 +97,8 @@ class Restore:
         rollback(self.deployer, to=None, why="", tag=lambda *_: None)
 
     def states(self) -> list[str]:
-        with self.deployer.sessions() as sessions:
-            said = {host: sessions[host].ask("status", role) for role, host in TARGETS}
+        with self.deployer.connections() as connections:
+            said = {host: connections[host].ask("status", role) for role, host in TARGETS}
         now = datetime.now(UTC)
         return [server_line(role, host, said[host], now=now)["state"] for role, host in TARGETS]
 

@@ -120,8 +120,8 @@ def test_a_folder_for_a_file_is_found_before_anything_is_changed(
 ) -> None:
     (operator.mgmt.path / name).unlink(missing_ok=True)
     (operator.mgmt.path / name).mkdir()
-    with operator.world.deployer("mgmt").sessions() as sessions:
-        facts = sessions["m"].ask("facts", "mgmt")
+    with operator.world.deployer("mgmt").connections() as connections:
+        facts = connections["m"].ask("facts", "mgmt")
     inventory = operator.world.inventory
     found = problems(inventory, inventory.host("m"), "mgmt", facts, facts["time"])
     assert any(f"/{name} is a file, folder or broken link where the other is" in one

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from ocmt_cli.checkout import ROOT
+from ocmt_cli.deploy.commands import What
 from ocmt_cli.deploy.deadlines import deadline_s
 from ocmt_cli.deploy.host_failures import Refused, Unreachable, answer_of, explain
 from ocmt_cli.deploy.hostside import server
 from ocmt_cli.deploy.hostside.component import Component
 from ocmt_cli.deploy.hostside.logs import logs, timed
 from ocmt_cli.deploy.inventory import HostEntry, Inventory, Role, load_inventory
-from ocmt_cli.deploy.logs_command import begin_of, merged
+from ocmt_cli.deploy.logs_command import begin_of, logs_command, merged
 from ocmt_cli.deploy.plan import decide, may_run_on, problems
 from ocmt_cli.deploy.release_tags import new_release
 from ocmt_cli.deploy.server_status import differences, server_line
@@ -255,6 +256,12 @@ def test_a_time_is_how_long_ago_or_in_utc(since: str, begin: str) -> None:
 def test_what_is_no_time_is_refused_with_examples(since: str) -> None:
     with pytest.raises(CommandFailed, match=r"is no time\. Write how long ago, as in 10m"):
         begin_of(since, datetime(2026, 11, 30, 8, tzinfo=UTC))
+
+
+def test_the_page_has_no_log_and_the_cure_says_where_to_look() -> None:
+    with pytest.raises(CommandFailed, match=r"no log of its own.*journalctl -u caddy") as failed:
+        logs_command(What.ui)
+    assert failed.value.exit_code == 2
 
 
 def test_the_log_of_a_file_is_followed_from_where_it_was(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ocmt_cli.deploy.host_connection import _PROGRAM
 from ocmt_cli.deploy.program import packed
-from ocmt_cli.deploy.session import _PROGRAM
 
 _IMPORT_ALL = """\
 import importlib, sys

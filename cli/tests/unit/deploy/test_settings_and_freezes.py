@@ -1,7 +1,9 @@
 """Settings that a rollback takes back, and freezes that refuse deploys."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from ocmt_cli.deploy.hostside import journal
@@ -12,7 +14,8 @@ from ocmt_cli.deploy.plan import Step
 from ocmt_cli.deploy.rollback import rollback
 from ocmt_cli.deploy.server_status import server_line
 from ocmt_cli.failure import CommandFailed
-from ocmt_testing.deploy.stub_hosts import Cut, StubSource, World, stub_world
+from ocmt_testing.deploy.history import Cut
+from ocmt_testing.deploy.stub_hosts import StubSource, World, stub_world
 
 HOSTS: Mapping[str, tuple[Role, ...]] = {"m": ("mgmt",), "u": ("ui",)}
 FIRST = "PORT=3000\nSMTP_HOST=old.example\nVAULT_KEY=k1:a\n"
@@ -43,10 +46,15 @@ class Operator:
             self.world.fuse = None
 
     def ask(self, step: str, *words: str) -> None:
-        with self.world.deployer("mgmt", "ui").sessions() as sessions:
+        with self.world.deployer("mgmt", "ui").connections() as connections:
             for host, (role,) in HOSTS.items():
-                sessions[host].lock(role, what=step)
-                sessions[host].ask(step, role, *words)
+                connections[host].lock(role, what=step)
+                connections[host].ask(step, role, *words)
+
+    def status(self) -> dict[str, Any]:
+        with self.world.deployer("mgmt").connections() as connections:
+            said: dict[str, Any] = connections["m"].ask("status", "mgmt")
+        return said
 
     def started_with(self) -> str:
         return self.world.processes[self.component.path].settings[str(self.component.current)]
@@ -66,12 +74,49 @@ def test_a_rollback_takes_the_settings_back_that_came_with_the_deploy(operator: 
     operator.env.chmod(0o640)
     operator.deploy(2)
     operator.roll_back()
-    assert operator.env.read_text().splitlines() == ["VAULT_KEY=k1:a", *FIRST.splitlines()[:2]]
+    assert operator.env.read_text() == FIRST
     assert operator.env.stat().st_mode & 0o777 == 0o640
     assert operator.started_with() == operator.component.env_digest()
     before = operator.env.with_name(".env.before-rollback")
     assert before.read_text() == FIRST.replace("old", "new")
     assert any("its settings go back too: SMTP_HOST" in one for one in operator.world.reported)
+
+
+@pytest.mark.parametrize(
+    "text", [f"# a remark\n\n{FIRST}", FIRST.replace("\n", "\n# more\n"), FIRST.rstrip("\n")]
+)
+def test_remarks_in_the_settings_need_no_deploy(operator: Operator, text: str) -> None:
+    operator.set(text)
+    assert all(step.action == "unchanged" for step in operator.deploy(1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("old", "new"),
+        lambda text: text.replace("k1:a", "k2:b,k1:a"),  # which no rollback takes back
+        lambda text: f"# a remark\n{text}",
+        lambda text: "\n".join(reversed(text.splitlines())),
+    ],
+)
+def test_a_rollback_of_a_cut_deploy_starts_what_still_runs_with_other_settings_again(
+    change: Callable[[str], str],
+) -> None:
+    """The deploy was cut before the earlier release was told to stop."""
+    for cut in range(20, 30):
+        with stub_world(HOSTS) as world:
+            operator = Operator(world)
+            operator.set(FIRST)
+            operator.deploy(1)
+            operator.deploy(2)
+            operator.set(change(FIRST))
+            world.fuse = cut
+            with suppress(Cut):
+                operator.deploy(3)
+            world.fuse = None
+            operator.roll_back()
+            assert operator.started_with() == operator.component.env_digest()
+            assert not any(operator.status()[name] for name in ("settings_changed", "rollback"))
 
 
 def test_a_deploy_of_settings_alone_is_rolled_back(operator: Operator) -> None:
@@ -141,7 +186,9 @@ def test_what_differs_is_told_by_name_and_not_by_value() -> None:
     before = "# comment\nA=1\nexport B = 'x'\nC=3\n"
     assert differing(before, "A=1\nexport B = 'y'\nD=4\n") == ["B", "C", "D"]
     assert differing(before, before) == []
-    assert merged("A=1\nVAULT_KEY=k1:a\n", "A=2\nVAULT_KEY=k2:b\n") == "VAULT_KEY=k2:b\nA=1\n"
+    assert merged("A=1\nVAULT_KEY=k1:a\nB=1", "VAULT_KEY=k2:b\nA=2\nDATA_DIR=/x") == (
+        "A=1\nVAULT_KEY=k2:b\nB=1\nDATA_DIR=/x\n"
+    )
 
 
 def test_a_frozen_component_is_not_deployed_and_says_why(operator: Operator) -> None:
@@ -172,8 +219,8 @@ def test_a_freeze_lets_recoveries_and_rollbacks_pass(operator: Operator) -> None
 
 def test_status_and_journal_tell_of_a_freeze(operator: Operator) -> None:
     operator.ask("freeze", "the launch is today", "ada@desk")
-    with operator.world.deployer("mgmt").sessions() as sessions:
-        said = sessions["m"].ask("status", "mgmt")
+    with operator.world.deployer("mgmt").connections() as connections:
+        said = connections["m"].ask("status", "mgmt")
     line = server_line("mgmt", "m", said, now=datetime.now(UTC))
     assert line["state"] == "healthy"
     assert line["frozen"].startswith("frozen by ada@desk at 2")

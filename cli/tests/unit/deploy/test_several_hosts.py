@@ -20,7 +20,7 @@ HOSTS: Mapping[str, tuple[Role, ...]] = {f"u{number}": ("ui",) for number in ran
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with stub_world(HOSTS) as made:
+    with stub_world(HOSTS, hosts_at_once=5) as made:
         yield made
 
 
@@ -40,12 +40,12 @@ def test_the_first_host_serves_before_the_others_begin_at_once(
     seen: list[str] = []
     real = orchestration.send_and_switch
 
-    def send(deployer: Any, session: Any, **more: Any) -> None:
-        if session.entry.name != "u1":
+    def send(deployer: Any, connection: Any, **more: Any) -> None:
+        if connection.entry.name != "u1":
             assert "u1" in seen
             together.wait()  # the four others are in here together
-        real(deployer, session, **more)
-        seen.append(session.entry.name)
+        real(deployer, connection, **more)
+        seen.append(connection.entry.name)
 
     monkeypatch.setattr(orchestration, "send_and_switch", send)
     bring(world, 1)
@@ -69,10 +69,10 @@ def test_after_a_failure_no_further_host_begins_and_those_that_began_end(
     bring(world, 1)
     real = orchestration.send_and_switch
 
-    def send(deployer: Any, session: Any, **more: Any) -> None:
-        if session.entry.name == broken:
+    def send(deployer: Any, connection: Any, **more: Any) -> None:
+        if connection.entry.name == broken:
             raise HostFailed(broken, "ui: copy", "the disk is full")
-        real(deployer, session, **more)
+        real(deployer, connection, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(orchestration, "send_and_switch", send)
@@ -158,12 +158,12 @@ def test_the_plan_has_the_commits_between_what_runs_and_what_comes(world: World)
     bring(world, 1)
     source = StubSource(world.folder, f"{2:012d}", (("ui", "ui-2"),))
     deployer = world.deployer("ui")
-    with deployer.sessions() as sessions:
-        steps = plan(deployer, source, sessions)
+    with deployer.connections() as connections:
+        steps = plan(deployer, source, connections)
     assert [step.commits for step in steps] == [(f"{2:012d} After {1:012d}",)] * 5
     bring(world, 2)
-    with deployer.sessions() as sessions:
-        assert [step.commits for step in plan(deployer, source, sessions)] == [()] * 5
+    with deployer.connections() as connections:
+        assert [step.commits for step in plan(deployer, source, connections)] == [()] * 5
 
 
 HOOK = """\

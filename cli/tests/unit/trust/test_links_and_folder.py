@@ -1,6 +1,7 @@
 """Which hosts need TLS, what their settings say, and the operator's folder of the CA."""
 
 import contextlib
+import re
 import subprocess
 import threading
 import time
@@ -196,7 +197,7 @@ def test_a_damaged_folder_is_refused_with_the_cure_and_without_its_secrets(
     [
         (
             timedelta(days=-2),
-            "is valid from 2026-11-29 only, but this machine's clock shows 2026-11-28",
+            "is not valid before 2026-11-29, and this machine's clock shows 2026-11-28",
         ),
         (timedelta(days=-3650), "clock shows 2016"),
         (CA_LIFE, "expired on 2046"),
@@ -205,8 +206,16 @@ def test_a_damaged_folder_is_refused_with_the_cure_and_without_its_secrets(
 def test_a_ca_that_is_not_valid_now_is_refused(tmp_path: Path, later: timedelta, says: str) -> None:
     inventory = _inventory(tmp_path, ("a", "192.0.2.1", "mgmt"), ("b", "192.0.2.2", "agent"))
     open_trust(inventory, NOW).saved()
-    with pytest.raises(CommandFailed, match=says):
+    with pytest.raises(CommandFailed, match=says) as refused:
         open_trust(inventory, NOW + later)
+    said = str(refused.value)
+    assert "Correct the clock if it is wrong" in said
+    assert "from a copy" not in said  # which is as old
+    assert (
+        f"remove {tmp_path}/ocmt.secrets, /opt/management-server/tls on a, "
+        "/opt/ocmt/agent-server/tls on b, then run"
+    ) in said
+    assert re.search("setup a` and `.*setup b`", said)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A host connection: sends a program to a host (`program`), and runs steps with it."""
+"""A connection to a host: sends the host a program (`program`), and runs steps with it."""
 
 import contextlib
 import getpass
@@ -36,12 +36,12 @@ class Busy(HostFailed):
 
 
 def deployer_name() -> str:
-    """The user and machine that run this command, as hosts record them."""
+    """The user and machine that run this command (`USER@HOST`), as hosts record them."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str, Any]:
-    """The arguments of `hostside.component.Component`."""
+    """The component as JSON, for `hostside.component.Component.from_json`."""
     listeners: dict[str, str] = {}
     if role == "mgmt":
         listeners["api"] = f"{inventory.mgmt.bind}:{inventory.mgmt.port}"
@@ -64,27 +64,27 @@ def component_on(inventory: Inventory, host: HostEntry, role: Role) -> dict[str,
     }
 
 
-class Session:
-    """Runs steps on one host over one connection; a context manager."""
+class HostConnection:
+    """Runs steps on one host. The first step connects. A context manager."""
 
     def __init__(self, host: Host, entry: HostEntry, inventory: Inventory) -> None:
         self.host = host
         self.entry = entry
         self._inventory = inventory
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the session)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open until `close`)
         self._process: subprocess.Popen[bytes] | None = None
         self._one_at_a_time = threading.Lock()
         self._closing = threading.Event()
         self._keeper: threading.Thread | None = None
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "HostConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the host connection for good, which releases its locks."""
+        """End the connection for good, which releases its locks."""
         self._closing.set()
         if self._keeper is not None:
             self._keeper.join()
@@ -95,20 +95,23 @@ class Session:
             self.host.close()
 
     def disconnect(self) -> None:
-        """End the connection; the next step opens a new one."""
+        """End the connection, which releases its locks. The next step opens a new one."""
         process, self._process = self._process, None
         if process is not None:
             end(process, within_s=_END_S)
 
     def lock(self, role: Role, *, what: str) -> None:
-        """Hold the component's lock on the host until `close`. Raises `Busy`."""
+        """Take the component's lock on the host, and keep it while the connection lasts.
+
+        Raises `Busy` if another deployer has it, or another `HostFailed`.
+        """
         holder = self.ask("lock", role, who=f"{deployer_name()}: {what}")
         if holder is not None:
             raise Busy(
                 self.host.name,
                 f"{role}: lock",
                 f"another deploy is in progress ({holder}). Wait until it ends; if its machine is "
-                "gone, the lock is released within minutes.",
+                "gone, the lock is released within 15 minutes.",
             )
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._keep, args=(role,), daemon=True)
@@ -121,7 +124,7 @@ class Session:
                 self.ask("ping", role)
 
     def ask(self, step: str, role: Role, *words: object, **more: object) -> Any:
-        """Run a step on the host. Raises `HostFailed` naming host, component and step."""
+        """Run a step on the host, and return its value, which is JSON. Raises `HostFailed`."""
         named = f"{role}: {step}"
         component = component_on(self._inventory, self.entry, role)
         request = {"step": step, "component": component, "words": words, **more}
