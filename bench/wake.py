@@ -162,10 +162,13 @@ async def _spares(agents: Agents, figures: dict[str, list[float]], rounds: int) 
 
 
 async def _plain_start_and_chat(agents: Agents, container: str) -> tuple[float, float]:
-    """Seconds from `docker start` of a stopped container to its first byte, and its first token."""
+    """Seconds from `docker start` of a stopped container to its first byte, and its first token.
+
+    The agent server runs meanwhile, since the model is reached through its relay.
+    """
     docker = agents.docker
     token = await docker.gateway_token(container)
-    async with agents.held(), aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         await docker.act(container, "stop?t=20")
         started = time.perf_counter()
         await docker.act(container, "start")
