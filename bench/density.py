@@ -3,9 +3,9 @@
 Agents are provisioned, sent a message and put to sleep, one after the other. With all asleep, the
 host's `MemAvailable`, swap and zram and the shims' memory are read. Then each agent is woken in
 turn and sent messages, in four rounds; the first shows its working set. A few stay awake, become
-idle and are trimmed under memory pressure. For comparison, upstream's `openclaw fleet` runs a few
-always-on cells. Writes the figures for `ocmt capacity`. Run: `python bench/density.py --agents 20
---json`.
+idle and are trimmed under memory pressure. With swap, a spare of each kind is measured as it
+sleeps. For comparison, upstream's `openclaw fleet` runs a few always-on cells. Writes the figures
+for `ocmt capacity`. Run: `python bench/density.py --agents 20 --json`.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 from shared.agents import ROOT, Agents, machine, meminfo, server, summary, zram_bytes
 from shared.fleet import Fleet, FleetRefused
 from shared.pressure import only_available
+from shared.swap import some_swap
 
 AWAKE_BYTES = 1_100_000_000
 ASLEEP_BYTES = 60_000_000
@@ -35,6 +36,7 @@ _QUIET_S = 90.0
 _SHORT = 0.07
 """Share of the host's memory left available: below a tenth, the agent server trims agents."""
 _TRIMMED_WITHIN_S = 45.0
+_STOPPED = "bench-density-stopped"
 _AGAIN = "woken again: first byte"
 
 
@@ -73,6 +75,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
         _tell("woken four times")
         trimmed = await _trim(agents, users[:_TRIMMED])
         tiers = (await agents.health()).get("memory")
+    spares = await _spares_asleep(port) if meminfo()["SwapTotal"] > 0 else {}
     always_on = await _always_on(port + 10, cells)
     swapped = (asleep["swapUsed"] - before["swapUsed"]) / count
     zram = (asleep["zram"] - before["zram"]) / count
@@ -92,6 +95,7 @@ async def bench(*, port: int, count: int, cells: int) -> dict[str, Any]:
             "woken and answered (anonymous, median)": _mb(statistics.median(woken)),
             "quiet (anonymous, median)": _mb(statistics.median(trimmed["before"])),
             "quiet and trimmed (anonymous, median)": _mb(statistics.median(trimmed["after"])),
+            **{name: _mb(size) for name, size in spares.items()},
         },
         "agentsPerGb": round(1e9 / per_agent, 1) if per_agent > 0 else None,
         "wakeMs": {name: summary(seconds) for name, seconds in wakes.items()},
@@ -193,6 +197,25 @@ async def _held(agents: Agents, users: list[str]) -> list[float]:
     return [float(await agents.docker.rss(await agents.docker_id(user))) for user in users]
 
 
+async def _spares_asleep(port: int) -> dict[str, float]:
+    """Bytes of RAM of a spare of each kind, with its shim; each takes minutes on a busy host."""
+    async with server(port, SPARE_AGENTS="1") as agents:
+        await agents.spare_ready(held=False)
+        new = await agents.docker.spares()
+        await agents.provision(_STOPPED)  # takes it
+        await agents.sleep(_STOPPED, "stop")
+        await agents.spare_ready(held=True)
+        await agents.spare_ready(held=False)
+        spares = await agents.docker.spares() - new
+        sizes = [await _in_ram(agents, spare) for spare in spares]
+    return {"a spare asleep (anonymous and shim, mean of both kinds)": statistics.mean(sizes)}
+
+
+async def _in_ram(agents: Agents, container: str) -> float:
+    shim = await asyncio.to_thread(_shim_bytes, container)
+    return float(await agents.docker.rss(container) + shim)
+
+
 async def _always_on(port: int, cells: int) -> dict[str, Any]:
     """The memory of upstream's always-on cells, or why they could not be created."""
     if cells == 0:
@@ -273,6 +296,11 @@ def main() -> None:
         sys.exit(
             "The agent server reclaims and trims agents' memory only as root. Run this as root."
         )
+    with some_swap():
+        _measure(asked)
+
+
+def _measure(asked: argparse.Namespace) -> None:
     now = meminfo()
     if short := lacking(
         asked.agents,

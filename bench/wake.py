@@ -6,7 +6,8 @@ in the same run and with the same container: Docker's API alone, from unpause to
 start to `/readyz`; and an always-on gateway. After a minute without work, a gateway ends its worker
 threads and restarts them for the next message; `--quiet` measures replies after such a minute
 awake, awake and then asleep, and asleep. Compared figures are measured alternately, since a
-machine's speed varies. Run: `python bench/wake.py --json`.
+machine's speed varies. `--spares` measures a new user's first word, and a stopped agent's, with and
+without a spare that is ready. Run: `python bench/wake.py --json`.
 """
 
 import argparse
@@ -16,7 +17,17 @@ import time
 from typing import Any
 
 import aiohttp
-from shared.agents import Agents, answers, machine, meminfo, server, summary, until
+from shared.agents import (
+    Agents,
+    answers,
+    first_token,
+    machine,
+    meminfo,
+    server,
+    summary,
+    until,
+)
+from shared.swap import some_swap
 
 USER = "bench-wake"
 _REST_S = 1.0
@@ -25,19 +36,25 @@ _QUIET_S = 75.0
 """Idle time after which OpenClaw 2026.9.6 has ended the worker threads for messages."""
 
 
-async def bench(*, port: int, rounds: int, boots: int, quiet: int) -> dict[str, Any]:
+async def bench(
+    *, port: int, rounds: int, boots: int, quiet: int, spares: int, swap: str
+) -> dict[str, Any]:
+    figures: dict[str, list[float]] = {}
     async with server(port) as agents:
         await agents.provision(USER)
         for _ in range(3):
             await agents.chat(USER)
-        figures: dict[str, list[float]] = {}
         await _just_paused(agents, figures, rounds)
         where = await _settled(agents, figures, rounds)
         await _stopped(agents, figures, boots)
         await _quiet(agents, figures, quiet)
         tiers = (await agents.health()).get("memory")
+    if spares > 0:
+        async with server(port, SPARE_AGENTS="1") as agents:
+            await _spares(agents, figures, spares)
     return {
         "machine": machine(),
+        "swap": swap,
         "swapBytes": meminfo()["SwapTotal"],
         "settledMemory": where,
         "tiers": tiers,
@@ -115,6 +132,55 @@ async def _quiet(agents: Agents, figures: dict[str, list[float]], rounds: int) -
         _note(figures, f"paused for a minute, {where}: first token", await agents.chat(USER))
 
 
+async def _spares(agents: Agents, figures: dict[str, list[float]], rounds: int) -> None:
+    """Measure new users and stopped agents: with a spare, without one, and by Docker alone."""
+    await agents.provision(USER)
+    await agents.chat(USER)
+    for number in range(rounds):
+        for ready in (True, False):  # the first takes the spare that there is
+            user = f"{USER}-new-{number}-{'spare' if ready else 'boot'}"
+            if ready:
+                await agents.spare_ready(held=False)
+            started = time.perf_counter()
+            await agents.provision(user)
+            await agents.chat(user)
+            name = "new user, an agent ready" if ready else "new user, none ready"
+            _note(figures, f"{name}: first token", time.perf_counter() - started)
+            await agents.remove(user)
+        for what, measure in (("first byte", agents.first_byte), ("first token", agents.chat)):
+            await agents.sleep(USER, "stop")
+            await agents.spare_ready(held=True)
+            _note(figures, f"stopped, a spare ready: {what}", await measure(USER))
+            await agents.chat(USER)
+            await agents.sleep(USER, "stop")
+            _note(figures, f"stopped, none ready: {what}", await measure(USER))
+            await agents.chat(USER)
+            container = await agents.docker_id(USER)
+            byte, token = await _plain_start_and_chat(agents, container)
+            seconds = byte if what == "first byte" else token
+            _note(figures, f"Docker start: {what}", seconds)
+
+
+async def _plain_start_and_chat(agents: Agents, container: str) -> tuple[float, float]:
+    """Seconds from `docker start` of a stopped container to its first byte, and its first token.
+
+    The agent server runs meanwhile, since the model is reached through its relay.
+    """
+    docker = agents.docker
+    token = await docker.gateway_token(container)
+    async with aiohttp.ClientSession() as session:
+        await docker.act(container, "stop?t=20")
+        started = time.perf_counter()
+        await docker.act(container, "start")
+        base = await docker.address(container)
+        await until(lambda: answers(session, f"{base}/healthz"))
+        byte = time.perf_counter() - started
+        await until(lambda: answers(session, f"{base}/readyz"))
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{base}/v1/chat/completions"
+        return byte, await first_token(session, url, started, headers)
+
+
 async def _plain_unpause(agents: Agents, container: str) -> float:
     """Seconds to unpause the container through Docker's API, with the agent server suspended."""
     docker = agents.docker
@@ -142,7 +208,8 @@ async def _plain_start(agents: Agents, container: str) -> float:
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"{result['machine']}; a settled pause is {result['settledMemory']}",
+        f"{result['machine']}; swap: {result['swap']}; a settled pause is "
+        f"{result['settledMemory']}",
         "",
         "| from | n | p50 ms | p95 ms | max ms |",
         "|---|---|---|---|---|",
@@ -162,12 +229,23 @@ def main() -> None:
         default=0,
         help="number of rounds after a minute without work, awake and asleep",
     )
+    parser.add_argument(
+        "--spares", type=int, default=2, help="number of rounds with spares; each takes minutes"
+    )
     parser.add_argument("--port", type=int, default=26200, help="the first of three ports")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    result = asyncio.run(
-        bench(port=asked.port, rounds=asked.rounds, boots=asked.boots, quiet=asked.quiet)
-    )
+    with some_swap() as swap:
+        result = asyncio.run(
+            bench(
+                port=asked.port,
+                rounds=asked.rounds,
+                boots=asked.boots,
+                quiet=asked.quiet,
+                spares=asked.spares if meminfo()["SwapTotal"] > 0 else 0,
+                swap=swap,
+            )
+        )
     print(json.dumps(result, indent=2) if asked.json else table(result))
 
 

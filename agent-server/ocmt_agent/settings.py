@@ -96,8 +96,8 @@ class AgentSettings(Settings):
         5,
         ge=0,
         le=100,
-        description="most agents that are made beforehand for new users, on a host with swap on "
-        "disk; 0: none",
+        description="most agents that are made beforehand for new users, and as many again for "
+        "stopped agents, on a host with swap on disk; 0: none",
     )
     max_body_bytes: int = Field(
         26_214_400, ge=1024, le=2**40, description="largest request body accepted, in bytes"

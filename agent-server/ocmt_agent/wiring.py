@@ -24,6 +24,7 @@ from ocmt_agent.disk.manager import DiskManager
 from ocmt_agent.gateway.admin import GatewayAdmin
 from ocmt_agent.gateway.control import GatewayControl, OpenClawControl
 from ocmt_agent.hibernation.assembly import assemble
+from ocmt_agent.hibernation.spare_pool import SparePool
 from ocmt_agent.hibernation.wake_admission import HostReader
 from ocmt_agent.memory.admission_figures import host_figures
 from ocmt_agent.memory.manager import MemoryManager
@@ -110,12 +111,14 @@ async def open_parts(
         folders.mkdir(mode=0o711, exist_ok=True)
         limit = DiskLimit.of_mb(settings.agent_disk_mb)
         states = StateCopyManager(runtime, registry, root=folders, limit=limit, clock=clock)
+        pool = SparePool(runtime, registry, clock=clock)
         hibernation = assemble(
             runtime,
             gateway,
             registry,
             memory,
             states,
+            pool=pool,
             clock=clock,
             times=times,
             wake_timeout_s=settings.wake_timeout_ms / 1000,
@@ -143,6 +146,7 @@ async def open_parts(
             hibernation,
             memory,
             warm_up or GatewayWarmUp(session),
+            pool=pool,
             most=settings.spare_agents,
             read_host=read_host,
             read_load=read_load,
@@ -154,7 +158,7 @@ async def open_parts(
             hibernation,
             memory,
             states,
-            spares=spares,
+            pool=pool,
             gateway=gateway,
             tool_servers=tool_servers,
             clock=clock,

@@ -20,12 +20,15 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from ocmt_cli.ports import holder, is_free
-from ocmt_common.container_names import USER_LABEL
+from ocmt_common.container_names import USER_LABEL, instance_label
+from ocmt_common.user_ids import HOME_PREFIX
 
 ROOT = Path(__file__).parents[2]
 DOCKER = "/var/run/docker.sock"
 GATEWAY_PORT = 18789
 _BUSY_S = 90.0
+_WRITTEN_WITHIN_S = 20.0
+"""Seconds in which a paused agent's gigabyte is written to swap."""
 _CLOSED_WITHIN_S = 1.0
 """Seconds for a resumed server to close connections that were idle for too long."""
 
@@ -78,6 +81,21 @@ class Agents:
         self.users.append(user)
         body = {"userId": user, "agentToken": secrets.token_urlsafe(24)}
         await self._call("POST", "/api/containers", body)
+
+    async def spare_ready(self, *, held: bool, within_s: float = 1200.0) -> None:
+        """Wait until a spare is ready, and its memory was written to swap.
+
+        `held`: one for stopped agents. One is made only on a quiet host, so it takes minutes.
+        """
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            spares = (await self.health())["spares"]
+            found = spares["held"] if held else spares
+            if found["ready"] > 0:
+                await asyncio.sleep(_WRITTEN_WITHIN_S)
+                return
+            await asyncio.sleep(1)
+        raise TimeoutError(f"no spare was made within {within_s:g} s: {found}")
 
     async def remove(self, user: str) -> None:
         with contextlib.suppress(aiohttp.ClientError, Refused):
@@ -211,11 +229,23 @@ class Docker:
         found = await self._call("GET", "/containers/json", params={"all": "1", "filters": filters})
         return str(found[0]["Id"])
 
+    async def spares(self) -> set[str]:
+        """The ids of all paused containers that were made for spares, also if claimed since."""
+        filters = json.dumps({"label": [USER_LABEL], "status": ["paused"]})
+        found = await self._call("GET", "/containers/json", params={"all": "1", "filters": filters})
+        return {str(c["Id"]) for c in found if c["Labels"][USER_LABEL].startswith(HOME_PREFIX)}
+
     async def address(self, container: str) -> str:
         shown = await self._call("GET", f"/containers/{container}/json")
         networks = shown["NetworkSettings"]["Networks"].values()
         address = next(n["IPAddress"] for n in networks if n["IPAddress"])
         return f"http://{address}:{GATEWAY_PORT}"
+
+    async def gateway_token(self, container: str) -> str:
+        """The token of the container's gateway, from its environment."""
+        shown = await self._call("GET", f"/containers/{container}/json")
+        pairs = dict(entry.split("=", 1) for entry in shown["Config"]["Env"])
+        return str(pairs["OPENCLAW_GATEWAY_TOKEN"])
 
     async def act(self, container: str, verb: str) -> None:
         """Call a container's action, such as `pause` or `stop?t=20`."""
@@ -223,6 +253,14 @@ class Docker:
 
     async def remove(self, container: str) -> None:
         await self._call("DELETE", f"/containers/{container}", params={"force": "1"})
+
+    async def remove_all(self, agents: Path) -> None:
+        """Remove the containers of an agent server that has ended: those of spares."""
+        filters = json.dumps({"label": [instance_label(agents)]})
+        for one in await self._call(
+            "GET", "/containers/json", params={"all": "1", "filters": filters}
+        ):
+            await self.remove(str(one["Id"]))
 
     async def rss(self, container: str) -> int:
         """Bytes of anonymous memory in RAM, from the Engine's stats."""
@@ -342,6 +380,7 @@ async def server(port: int, **settings: str) -> AsyncIterator[Agents]:
                     await agents.remove(user)
                 child.terminate()
                 child.wait(60)
+                await agents.docker.remove_all(Path(folder, "agent", "agents"))
 
 
 def _start(environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":

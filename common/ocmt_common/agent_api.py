@@ -408,6 +408,15 @@ class SparesHealth(Wire):
     wanted: int
     why: str
     """Why not more are wanted."""
+    held: "HeldSparesHealth | None" = None
+
+
+class HeldSparesHealth(Wire):
+    """Spares for stopped agents; the same fields."""
+
+    ready: int
+    wanted: int
+    why: str
 
 
 class TlsHealth(Wire):

@@ -10,6 +10,8 @@ from pathlib import Path
 USER_LABEL = "ocmt.user"
 INSTANCE_LABEL = "ocmt.instance"
 SPEC_LABEL = "ocmt.spec"
+HOLDS_LABEL = "ocmt.holds"
+"""On an image: its gateways can be held before they read their state."""
 TOOLS_LABEL = "ocmt.tools"
 """Replaces `INSTANCE_LABEL` on tool servers' containers, which are no agents."""
 

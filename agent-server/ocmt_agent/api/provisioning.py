@@ -13,11 +13,11 @@ from ocmt_agent.decisions.activity import ActivityKind
 from ocmt_agent.gateway.control import GatewayControl
 from ocmt_agent.hibernation.assembly import Hibernation
 from ocmt_agent.hibernation.problems import refuse_disabled, runtime_problems
+from ocmt_agent.hibernation.spare_pool import SparePool
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
 from ocmt_agent.runtime.base import Runtime, RuntimeFailed, RuntimeUnavailable
-from ocmt_agent.spares.keeper import SpareKeeper
 from ocmt_agent.tool_servers.manager import ToolServers
 from ocmt_agent.upgrades.manager import StateCopyManager
 
@@ -34,7 +34,7 @@ class Provisioning:
         memory: MemoryManager,
         states: StateCopyManager,
         *,
-        spares: SpareKeeper,
+        pool: SparePool,
         gateway: GatewayControl,
         tool_servers: ToolServers,
         clock: Clock,
@@ -44,7 +44,7 @@ class Provisioning:
         self._hibernation = hibernation
         self._memory = memory
         self._states = states
-        self._spares = spares
+        self._pool = pool
         self._gateway = gateway
         self._tool_servers = tool_servers
         self._clock = clock
@@ -63,7 +63,7 @@ class Provisioning:
         agent = self._registry.find(request.user_id)  # another request may have come meanwhile
         made = agent is None
         if agent is None and new:
-            agent = self._spares.take(request.user_id, agent_token=token)
+            agent = self._pool.take(request.user_id, agent_token=token)
         if agent is None:
             now = self._clock.now()
             agent = Agent.new(request.user_id, agent_token=token, now=now)
@@ -103,7 +103,7 @@ class Provisioning:
         self._memory.renamed(home, agent)
         self._gateway.renamed(home, agent.user_id)
         why = "its image or configuration changed"
-        if await self._spares.is_current(agent):
+        if await self._pool.is_current(agent):
             try:
                 await self._hibernation.wakes.bring_up(agent, why=reasons.CLAIMED)
             except Problem as problem:
@@ -159,6 +159,7 @@ class Provisioning:
     async def _remove(self, agent: Agent, *, with_state: bool) -> None:
         agent.access = None
         with runtime_problems():
+            await self._hibernation.takeover.finish(agent)
             await self._runtime.remove(agent.user_id, with_state=with_state)
             if with_state:
                 await self._states.forget(agent.user_id)
@@ -179,6 +180,7 @@ class Provisioning:
         if agent.removed:
             raise Problem(409, "agent-removed", "This agent was removed in the meantime.")
         with runtime_problems():
+            await self._hibernation.takeover.finish(agent)
             copy = await self._states.copy_to_revert_to(agent)
             self._memory.ended(agent)
             await self._hibernation.suspender.force_stop(agent, why=reasons.REVERT)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ocmt_common.agent_api import AgentServerHealth, SparesHealth, TlsHealth
+from ocmt_common.agent_api import AgentServerHealth, HeldSparesHealth, SparesHealth, TlsHealth
 from ocmt_common.host_credentials import HostCredentials
 from ocmt_common.version import release_version
 
@@ -58,8 +58,15 @@ class ServerHealth:
         )
 
     def _spares_health(self) -> SparesHealth:
-        wanted = self._spares.wanted()
-        return SparesHealth(ready=len(self._spares.ready()), wanted=wanted.count, why=wanted.why)
+        wanted, held = self._spares.wanted(), self._spares.wanted(held=True)
+        return SparesHealth(
+            ready=len(self._spares.ready()),
+            wanted=wanted.count,
+            why=wanted.why,
+            held=HeldSparesHealth(
+                ready=len(self._spares.ready(held=True)), wanted=held.count, why=held.why
+            ),
+        )
 
     def _tls(self) -> TlsHealth | None:
         own = self._credentials

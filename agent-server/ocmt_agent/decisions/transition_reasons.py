@@ -56,5 +56,15 @@ def claim_failed(why: str) -> TransitionReason:
     return TransitionReason(Actor.RUNTIME, f"the agent made beforehand is not used: {why}")
 
 
+def with_spare(why: TransitionReason) -> TransitionReason:
+    """The reason of a stopped agent's wake that a held spare shortens."""
+    return TransitionReason(why.who, f"{why.why}, in a spare")
+
+
+def spare_failed(why: str) -> TransitionReason:
+    """The reason of a boot after a held spare did not come up."""
+    return TransitionReason(Actor.RUNTIME, f"the spare is not used: {why}")
+
+
 def failed(code: str) -> TransitionReason:
     return TransitionReason(Actor.RUNTIME, code)

@@ -12,14 +12,15 @@ from ocmt_agent.hibernation.reconcile import Reconciler
 from ocmt_agent.hibernation.reconcile_loop import ReconcileLoop
 from ocmt_agent.hibernation.resume import Resumer
 from ocmt_agent.hibernation.sleep import SleepTransitions
+from ocmt_agent.hibernation.spare_pool import SparePool
 from ocmt_agent.hibernation.suspend import Suspender
+from ocmt_agent.hibernation.takeover import HomesRuntime, Takeover
 from ocmt_agent.hibernation.transitions import TransitionRunner
 from ocmt_agent.hibernation.wake import WakeTransitions
 from ocmt_agent.hibernation.wake_admission import HostReader, WakeAdmission
 from ocmt_agent.hibernation.wake_schedule import WakeSchedule
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.registry import AgentRegistry
-from ocmt_agent.runtime.base import Runtime
 from ocmt_agent.upgrades.manager import StateCopyManager
 
 
@@ -28,6 +29,7 @@ class Hibernation:
     cores: int
     """The host's CPU cores; at most that many agents boot at once."""
     transitions: TransitionRunner
+    takeover: Takeover
     resumer: Resumer
     suspender: Suspender
     reconciler: Reconciler
@@ -45,12 +47,13 @@ class Hibernation:
 
 
 def assemble(
-    runtime: Runtime,
+    runtime: HomesRuntime,
     gateway: GatewayControl,
     registry: AgentRegistry,
     memory: MemoryManager,
     states: StateCopyManager,
     *,
+    pool: SparePool,
     clock: Clock,
     times: Times,
     wake_timeout_s: float,
@@ -59,6 +62,7 @@ def assemble(
 ) -> Hibernation:
     transitions = TransitionRunner()
     cpu = CpuUse(runtime, clock=clock)
+    takeover = Takeover(runtime, registry, memory, gateway, pool)
     resumer = Resumer(runtime, gateway, memory)
     suspender = Suspender(
         runtime=runtime,
@@ -76,6 +80,7 @@ def assemble(
         memory=memory,
         resumer=resumer,
         suspender=suspender,
+        takeover=takeover,
         wake_timeout_s=wake_timeout_s,
     )
     sleeps = SleepTransitions(transitions, reconciler, suspender, memory)
@@ -96,6 +101,7 @@ def assemble(
         admission=admission,
         resumer=resumer,
         reconciler=reconciler,
+        takeover=takeover,
         clock=clock,
         wake_timeout_s=wake_timeout_s,
     )
@@ -125,6 +131,7 @@ def assemble(
     return Hibernation(
         cores=cores,
         transitions=transitions,
+        takeover=takeover,
         resumer=resumer,
         suspender=suspender,
         reconciler=reconciler,

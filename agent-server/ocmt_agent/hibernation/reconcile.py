@@ -13,6 +13,7 @@ from ocmt_agent.gateway.admin import GatewayRefused, GatewayUnreachable
 from ocmt_agent.gateway.control import GatewayControl
 from ocmt_agent.hibernation.resume import GatewayExited, Resumer
 from ocmt_agent.hibernation.suspend import AWAKE_OR_PAUSED, Suspender
+from ocmt_agent.hibernation.takeover import Takeover
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.registry import AgentRegistry
@@ -29,6 +30,7 @@ class Reconciler:
         memory: MemoryManager,
         resumer: Resumer,
         suspender: Suspender,
+        takeover: Takeover,
         wake_timeout_s: float,
     ) -> None:
         self._runtime = runtime
@@ -37,6 +39,7 @@ class Reconciler:
         self._memory = memory
         self._resumer = resumer
         self._suspender = suspender
+        self._takeover = takeover
         self._wake_timeout_s = wake_timeout_s
 
     async def correct(self, agent: Agent) -> Observed | None:
@@ -110,6 +113,7 @@ class Reconciler:
         """
         try:
             async with asyncio.timeout(self._wake_timeout_s):
+                await self._takeover.finish(agent)  # else its gateway may still be held
                 agent.access = await self._resumer.bring_up(agent, observed)
         except TimeoutError as error:
             raise RuntimeFailed(

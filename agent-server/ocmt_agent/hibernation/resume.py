@@ -81,7 +81,10 @@ class Resumer:
         else:
             access = agent.access_at(observed.endpoint)
             if observed.status is ContainerStatus.PAUSED:
+                had_lease = agent.suspension_id is not None
                 await self._thaw(agent, access)
+                if not had_lease:  # a held gateway, or one that was frozen while it booted
+                    await self._until(agent, self._is_started, access)
                 return access
             if agent.suspension_id is not None:
                 # An interrupted freeze may have left some processes frozen.

@@ -118,9 +118,11 @@ class Suspender:
     async def force_stop(self, agent: Agent, *, why: TransitionReason) -> None:
         """Stop the container, if there is one, without the gateway's consent."""
         agent.access = None
+        # A held gateway handles no signal, and has nothing to lose.
+        grace_s = 0.0 if agent.held else STOP_GRACE_S
         with runtime_problems():
             if await self._runtime.inspect(agent.user_id) is not None:
-                await self._runtime.stop(agent.user_id, grace_s=STOP_GRACE_S)
+                await self._runtime.stop(agent.user_id, grace_s=grace_s)
         if agent.state in AWAKE_OR_PAUSED:
             await self._registry.move(agent, HibernationState.STOPPED, why=why)
 

@@ -27,6 +27,7 @@ from ocmt_agent.hibernation.problems import (
 )
 from ocmt_agent.hibernation.reconcile import Reconciler
 from ocmt_agent.hibernation.resume import GatewayExited, Resumer
+from ocmt_agent.hibernation.takeover import Takeover
 from ocmt_agent.hibernation.transitions import TransitionRunner
 from ocmt_agent.hibernation.wake_admission import WakeAdmission
 from ocmt_agent.memory.manager import MemoryManager
@@ -43,6 +44,7 @@ from ocmt_agent.upgrades.manager import StateCopyManager
 
 log = structlog.get_logger(__name__)
 
+_STARTS = (HibernationState.STOPPED, HibernationState.FAILED)
 TOOLS_READ_WITHIN_S = 2.0
 """Time for a running OpenClaw to reload its configuration, which takes 0.5 s on two idle cores."""
 
@@ -69,6 +71,7 @@ class WakeTransitions:
         admission: WakeAdmission,
         resumer: Resumer,
         reconciler: Reconciler,
+        takeover: Takeover,
         clock: Clock,
         wake_timeout_s: float,
     ) -> None:
@@ -80,6 +83,7 @@ class WakeTransitions:
         self._admission = admission
         self._resumer = resumer
         self._reconciler = reconciler
+        self._takeover = takeover
         self._clock = clock
         self._wake_timeout_s = wake_timeout_s
 
@@ -180,6 +184,7 @@ class WakeTransitions:
             if access is not None:
                 return access
         with runtime_problems():
+            await self._takeover.finish(agent)  # of a wake that was cut short
             # Provisioning creates the container, or replaces one with other settings.
             making = agent.state is HibernationState.PROVISIONING
             observed = None if making else await self._reconciler.correct(agent)
@@ -190,7 +195,43 @@ class WakeTransitions:
         if agent.state is HibernationState.RUNNING:
             return await self._bring_up(agent, observed, attempt)
         async with self._admission.admitted(agent, why.who):
+            if agent.state in _STARTS:
+                access = await self._with_spare(agent, observed, attempt)
+                if access is not None:
+                    return access
             return await self._bring_up(agent, observed, attempt)
+
+    async def _with_spare(
+        self, agent: Agent, observed: Observed | None, attempt: _Attempt
+    ) -> GatewayAccess | None:
+        """Let a stopped agent go on in a held spare. Returns `None` if it needs a boot."""
+        metrics = self._registry.metrics
+        if not await self._takeover.claim(agent, observed):
+            metrics.started_stopped("none")
+            return None
+        before, failure = agent.state, agent.failure
+        attempt = replace(attempt, why=reasons.with_spare(attempt.why))
+        await self._move(agent, HibernationState.WAKING, attempt)
+        try:
+            async with asyncio.timeout(self._wake_timeout_s):
+                await self._takeover.move_state(agent)
+                observed = await self._runtime.inspect(agent.user_id)
+                access = await self._resumer.bring_up(agent, observed)
+        except (TimeoutError, GatewayExited, RuntimeFailed) as error:
+            metrics.started_stopped("failed")
+            why = reasons.spare_failed(str(error) or "its gateway did not answer in time")
+            await self._abandon(agent)
+            await self._registry.move(agent, before, why=why, failure=failure)
+            with runtime_problems():
+                await self._takeover.finish(agent)
+            return None
+        except RuntimeUnavailable as error:
+            await self._registry.move(agent, before, why=reasons.RUNTIME_WENT_AWAY, failure=failure)
+            raise runtime_gone(error) from error
+        metrics.started_stopped("claimed")
+        await self._is_up(agent, access, before, attempt, learns=False)
+        self._transitions.start(self._takeover.leave_old_home(agent))  # no request waits for it
+        return access
 
     async def _prepare_state(self, agent: Agent) -> None:
         """Copy the state before another OpenClaw version starts on it.
@@ -263,15 +304,23 @@ class WakeTransitions:
         return await self._is_up(agent, access, before, attempt)
 
     async def _is_up(
-        self, agent: Agent, access: GatewayAccess, before: HibernationState, attempt: _Attempt
+        self,
+        agent: Agent,
+        access: GatewayAccess,
+        before: HibernationState,
+        attempt: _Attempt,
+        *,
+        learns: bool = True,
     ) -> GatewayAccess:
+        """`learns`: how early the next wake for a job begins follows from this one, too."""
         agent.access = access
         if agent.tools_unread:
             self.tools_changed(agent)
             agent.tools_unread = False
         seconds = self._clock.monotonic() - attempt.started_s
         if agent.state is not HibernationState.RUNNING:
-            self._registry.woke(before, seconds=seconds)
+            if learns:
+                self._registry.woke(before, seconds=seconds)
             await self._move(agent, HibernationState.RUNNING, attempt, duration_ms=seconds * 1000)
         return access
 

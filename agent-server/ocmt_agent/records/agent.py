@@ -81,6 +81,10 @@ class Agent:
     agent token, and from the user's next agent token on."""
     spare: bool = False
     """Made beforehand, and not claimed by a user yet; `user_id` is then its home."""
+    held: bool = False
+    """Of a spare: its gateway waits before it reads its state, for that of a stopped agent."""
+    old_home: str | None = None
+    """The home from which its state is being moved, until that home is removed."""
     disabled: bool = False
     """Kept stopped by an operator: neither requests nor jobs wake it."""
     policy: AgentPolicy = field(default_factory=AgentPolicy)
@@ -137,11 +141,14 @@ class Agent:
         )
 
     @classmethod
-    def beforehand(cls, home: str, *, now: datetime) -> "Agent":
-        """An agent to be made for a user who is still to come, with credentials of its own."""
+    def beforehand(cls, home: str, *, held: bool = False, now: datetime) -> "Agent":
+        """An agent to be made for a user who is still to come, with credentials of its own.
+
+        `held`: for an agent that is stopped.
+        """
         agent = cls.new(home, agent_token=secrets.token_urlsafe(32), now=now)
         agent.container_token = agent.agent_token
-        agent.spare = True
+        agent.spare, agent.held = True, held
         return agent
 
     def claim(self, user_id: str, *, agent_token: str, now: datetime) -> None:

@@ -70,9 +70,20 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._spare_starts = Counter(
+            "ocmt_agent_spare_starts",
+            "Stopped agents that were woken, by whether a held spare was there and worked.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._spares = Gauge(
             "ocmt_spare_agents",
             "Agents made beforehand that are ready for new users.",
+            registry=self._registry,
+        )
+        self._held_spares = Gauge(
+            "ocmt_held_spares",
+            "Spares that are ready for stopped agents.",
             registry=self._registry,
         )
         self._sleepers = Gauge(
@@ -104,8 +115,13 @@ class Metrics:
         """Count a new user: `claimed` a spare, `failed` to use one, or `none` was ready."""
         self._claims.labels(outcome).inc()
 
-    def follow_spares(self, count: Callable[[], float]) -> None:
+    def started_stopped(self, outcome: str) -> None:
+        """A stopped agent was woken: with a spare (`claimed`, `failed`), or without (`none`)."""
+        self._spare_starts.labels(outcome).inc()
+
+    def follow_spares(self, count: Callable[[], float], held: Callable[[], float]) -> None:
         self._spares.set_function(count)
+        self._held_spares.set_function(held)
 
     def follow_sleepers(self, count: Callable[[PausedMemory | None], int]) -> None:
         for memory in (*PausedMemory, None):

@@ -8,6 +8,7 @@ without the database, since a restarted server cannot read these from the runtim
 import asyncio
 import hashlib
 from collections import deque
+from copy import copy
 from datetime import datetime, timedelta
 
 import structlog
@@ -160,6 +161,39 @@ class AgentRegistry:
                 raise
             raise self._database_down(error) from error
         agent.claimed_home = None
+
+    async def move_into(self, agent: Agent, spare: Agent) -> None:
+        """Store that an agent goes on in a spare: with its home, number and container's tokens.
+
+        Its state is still to be moved, from `old_home`. If that fails, raise a 503 `Problem`; the
+        agent and the spare are as before.
+        """
+        try:
+            await _to_its_end(asyncio.create_task(self._move_into(agent, spare)))
+        except StoreError as error:
+            raise self._database_down(error) from error
+
+    async def _move_into(self, agent: Agent, spare: Agent) -> None:
+        moved = copy(agent)
+        moved.number, moved.gateway_token = spare.number, spare.gateway_token
+        moved.container_token, moved.old_home = spare.container_token, self._homes.of(agent.user_id)
+        await self._store.keep_move(moved, spare.user_id)
+        # Without an await from here on, so that no other write stores the fields as they were.
+        self._by_token.pop(_token_hash(_container_token(agent)), None)
+        agent.number, agent.gateway_token = moved.number, moved.gateway_token
+        agent.container_token, agent.old_home = moved.container_token, moved.old_home
+        self._by_token[_token_hash(_container_token(agent))] = agent
+        self._homes.set(agent.user_id, spare.user_id)
+        spare.removed = True
+
+    async def moved(self, agent: Agent) -> None:
+        """Store that the old home is gone."""
+        agent.old_home = None
+        await self.save(agent)
+
+    def take_spare(self, spare: Agent) -> None:
+        """Take a spare out of those that are ready, before the first await."""
+        del self._spares[spare.user_id]
 
     async def insert(self, agent: Agent) -> None:
         """Store a reserved agent. If that fails, forget it and raise a 503 `Problem`."""
@@ -463,6 +497,15 @@ class AgentRegistry:
             log.error("database does not work", reason=str(error))
         self.problem = str(error)
         return Problem(503, "database-unavailable", str(error), retry_after_s=10)
+
+
+async def _to_its_end(storing: "asyncio.Task[None]") -> None:
+    """Wait for a task even if this one is cancelled meanwhile; then raise the cancellation."""
+    try:
+        await asyncio.shield(storing)
+    except asyncio.CancelledError:
+        await asyncio.wait({storing})
+        raise
 
 
 def _container_token(agent: Agent) -> str:

@@ -94,13 +94,17 @@ _MIGRATIONS = (
     ALTER TABLE agents ADD COLUMN container_token TEXT;
     ALTER TABLE agents ADD COLUMN spare INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    ALTER TABLE agents ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE agents ADD COLUMN old_home TEXT;
+    """,
 )
 
 _COLUMNS = (
     "user_id", "gateway_token", "agent_token", "device_seed", "created_at", "last_activity_at",
     "last_activity_kind", "state", "state_since", "next_job_at", "suspension_id",
     "blockers", "failure", "state_who", "state_why", "asleep_since", "rests_as",
-    "policy", "disabled", "container_token", "spare",
+    "policy", "disabled", "container_token", "spare", "held", "old_home",
 )  # fmt: skip
 _UPSERT = (
     f"INSERT INTO agents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 (our own names)
@@ -208,6 +212,17 @@ class AgentStore:
             await self._db.execute(
                 "UPDATE numbers SET user_id = ?, home = ? WHERE user_id = ?",
                 (agent.user_id, home, home),
+            )
+            await self._write([agent])
+
+    async def keep_move(self, agent: Agent, home: str) -> None:
+        """Write durably that an agent goes on in the home, and with the number, of a spare."""
+        async with self._transaction(durable=True):
+            await self._db.execute("DELETE FROM agents WHERE user_id = ?", (home,))
+            await self._db.execute("DELETE FROM numbers WHERE user_id = ?", (home,))
+            await self._db.execute(
+                "UPDATE numbers SET number = ?, home = ? WHERE user_id = ?",
+                (agent.number, home, agent.user_id),
             )
             await self._write([agent])
 
@@ -377,13 +392,15 @@ def _row(agent: Agent) -> tuple[object, ...]:
         int(agent.disabled),
         None if agent.container_token is None else str(agent.container_token),
         int(agent.spare),
+        int(agent.held),
+        agent.old_home,
     )
 
 
 def _agent(row: aiosqlite.Row) -> Agent:
     (user_id, gateway_token, agent_token, seed, created_at, active_at, active_kind, state,
      since, next_job_at, suspension_id, blockers, failure, who, why, asleep_since,
-     rests_as, policy, disabled, container_token, spare, number, openclaw,
+     rests_as, policy, disabled, container_token, spare, held, old_home, number, openclaw,
      tools_version, model) = row  # fmt: skip
     agent = Agent(
         user_id=user_id,
@@ -410,6 +427,8 @@ def _agent(row: aiosqlite.Row) -> Agent:
         disabled=bool(disabled),
         container_token=SecretText(container_token) if container_token else None,
         spare=bool(spare),
+        held=bool(held),
+        old_home=old_home,
     )
     agent.set_policy(AgentPolicy.model_validate_json(policy))
     return agent

@@ -163,6 +163,26 @@ class Runtime(Protocol):
         """Write the shape of the user's model into the gateway's configuration, as above."""
         ...
 
+    async def can_hold(self) -> bool:
+        """Whether this runtime's gateways can be held before they read their state."""
+        ...
+
+    async def hold_gateway(self, user_id: str) -> None:
+        """Restart a running gateway in its process up to where it reads its state; pause it there.
+
+        Its state is then empty. It goes on once `inherit` has given it another. Raises
+        `RuntimeFailed` where `can_hold` is false.
+        """
+        ...
+
+    async def inherit(self, spec: AgentSpec, source: str) -> None:
+        """Move the state of the home `source` into the user's, configure it, end the hold.
+
+        Repeating it goes on with a move that was cut short. Neither container's gateway may be
+        using its state: one is not running, the other one is held or not running either.
+        """
+        ...
+
     async def start(self, user_id: str) -> Endpoint:
         """Start the container and return its address, without waiting for the gateway."""
         ...

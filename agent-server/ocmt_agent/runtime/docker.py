@@ -8,7 +8,7 @@ no published port and no engine socket. The tests in `tests/docker/security` try
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from ocmt_common.agent_api import AgentModel
 from ocmt_common.container_names import (
+    HOLDS_LABEL,
     INSTANCE_LABEL,
     SPEC_LABEL,
     USER_LABEL,
@@ -39,6 +40,7 @@ from ocmt_agent.runtime.base import (
 )
 from ocmt_agent.runtime.docker_container import (
     CONFIG_MODE,
+    STATE,
     config_file,
     container_config,
     prepare_folders,
@@ -58,6 +60,15 @@ from ocmt_agent.runtime.docker_freezer import thaw
 from ocmt_agent.runtime.docker_memory import whereabouts_of
 from ocmt_agent.runtime.docker_network import NETWORK, bridge_address, ensure_network
 from ocmt_agent.runtime.gateway_config_file import ConfigChange, change_config, translated_writing
+from ocmt_agent.runtime.held_gateway import (
+    empty,
+    end_hold,
+    is_held,
+    move_state,
+    open_below,
+    place_hold,
+    place_hold_still,
+)
 from ocmt_agent.runtime.removal import remove_folder
 from ocmt_agent.runtime.spec import (
     GATEWAY_PORT,
@@ -78,6 +89,10 @@ _CALL_TIMEOUT_S = 60
 _REPLACE_GRACE_S = 10
 _POLL_S = 0.05
 _APPEARS_WITHIN_POLLS = 200
+_HELD_WITHIN_S = 90.0
+"""Most close their databases at once or within a minute; one whose index of memories is just being
+made keeps that database open. OpenClaw tries for 300 s to get its lock."""
+_LOOK_EVERY_S = 0.5
 
 
 class DockerRuntime:
@@ -137,6 +152,7 @@ class DockerRuntime:
                 made = await self._is_made(spec.user_id, config)
                 # At every start: what is damaged or missing there is this server's to mend.
                 await asyncio.to_thread(prepare_folders, self.home(spec.user_id), account, written)
+                await asyncio.to_thread(end_hold, self.home(spec.user_id))
                 if not made:
                     await self._make(spec.user_id, config)
 
@@ -250,6 +266,59 @@ class DockerRuntime:
             if error.status != 404:
                 raise
             raise no_image(self._image) from error
+
+    async def can_hold(self) -> bool:
+        """Whether the image has the preloaded library that holds a gateway."""
+        with translated():
+            labels = (await self._shown_image())["Config"].get("Labels") or {}
+        return HOLDS_LABEL in labels
+
+    async def hold_gateway(self, user_id: str) -> None:
+        home = self.home(user_id)
+        with translated_writing():
+            await asyncio.to_thread(place_hold, home)
+        with translated():
+            await (await self._container(user_id)).kill(signal="SIGUSR2")
+        open_files: set[str] = set()
+        try:
+            async with asyncio.timeout(_HELD_WITHIN_S):
+                while True:
+                    open_files = await self._open_state(user_id)
+                    if not open_files:
+                        break
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                with translated_writing():
+                    await asyncio.to_thread(place_hold_still, home)
+                await _until(partial(asyncio.to_thread, is_held, home), every_s=_POLL_S)
+        except TimeoutError as error:
+            raise RuntimeFailed(
+                f"The gateway did not get ready to be held within {_HELD_WITHIN_S:g} s. Of its "
+                f"state it had open: {', '.join(sorted(open_files)) or 'nothing'}."
+            ) from error
+        # Paused first: nothing is written any more.
+        await self.pause(user_id)
+        if open_files := await self._open_state(user_id):
+            raise RuntimeFailed(f"The gateway opened again: {', '.join(sorted(open_files))}.")
+        await asyncio.to_thread(empty, home)
+
+    async def _open_state(self, user_id: str) -> set[str]:
+        where = await self.whereabouts(user_id)
+        if where is None:
+            raise RuntimeFailed("The gateway's processes are not visible on this host.")
+        try:
+            return await asyncio.to_thread(open_below, STATE, where.pids())
+        except OSError as error:
+            raise RuntimeFailed(f"The gateway's open files cannot be read: {error}.") from error
+
+    async def inherit(self, spec: AgentSpec, source: str) -> None:
+        account = self._account(spec)
+        async with self._lock(spec.user_id):
+            written = with_live_settings(await self._gateway_config(spec), spec)
+            home = self.home(spec.user_id)
+            await asyncio.to_thread(move_state, self.home(source), home, account)
+            await asyncio.to_thread(prepare_folders, home, account, written)
+            with translated_writing():
+                await asyncio.to_thread(end_hold, home)
 
     async def start(self, user_id: str) -> Endpoint:
         with translated():
@@ -452,6 +521,13 @@ class DockerRuntime:
 
     def _lock(self, user_id: str) -> asyncio.Lock:
         return self._locks.setdefault(user_id, asyncio.Lock())
+
+
+async def _until(is_so: Callable[[], Awaitable[bool]], *, every_s: float) -> None:
+    while True:
+        if await is_so():
+            return
+        await asyncio.sleep(every_s)
 
 
 def _observed(user_id: str, state: dict[str, Any], network: dict[str, Any]) -> Observed:

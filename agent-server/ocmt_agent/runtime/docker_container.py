@@ -22,7 +22,7 @@ from ocmt_agent.runtime.spec import (
     hostname_of,
 )
 
-_STATE = "/home/node/.openclaw"
+STATE = "/home/node/.openclaw"
 _CONFIG = "/etc/openclaw"
 CONFIG_MODE = 0o644
 # For when the engine shuts down; `stop` has its own grace. An idle gateway needs 1–6 s.
@@ -42,8 +42,8 @@ def container_config(
 ) -> dict[str, Any]:
     """The body of `POST /containers/create`. `made_from`: the ids of its image and network."""
     environment = gateway_environment(
-        spec, state_dir=_STATE, config_path=f"{_CONFIG}/openclaw.json"
-    ) | {"HOME": _STATE}
+        spec, state_dir=STATE, config_path=f"{_CONFIG}/openclaw.json"
+    ) | {"HOME": STATE}
     config: dict[str, Any] = {
         "Image": image,
         "Entrypoint": [],
@@ -70,7 +70,7 @@ def container_config(
             "RestartPolicy": {"Name": "no"},
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}},
             "Mounts": [
-                _bind(home / "state", _STATE, read_only=False),
+                _bind(home / "state", STATE, read_only=False),
                 _bind(home / "config", _CONFIG, read_only=True),
                 _bind(home / "account" / "passwd", "/etc/passwd", read_only=True),
                 _bind(home / "account" / "group", "/etc/group", read_only=True),
@@ -104,11 +104,11 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
             folder.chmod(mode)
         # Another server may write them at this moment: the release before this one.
         write_config(config_file(home), gateway, mode=CONFIG_MODE, durable=True)
-        for name, text in (("passwd", account.passwd(_STATE)), ("group", account.group())):
+        for name, text in (("passwd", account.passwd(STATE)), ("group", account.group())):
             write_text(home / "account" / name, text, mode=0o644, durable=True)
         owner = (home / "state").stat()
         if (owner.st_uid, owner.st_gid) != (account.uid, account.gid):
-            _give_away(home / "state", account)
+            give_away(home / "state", account)
     except OSError as error:
         raise RuntimeFailed(
             f"The agent's folders cannot be created: {error}. Free space on the disk, and run this "
@@ -116,7 +116,7 @@ def prepare_folders(home: Path, account: Account, gateway: dict[str, Any]) -> No
         ) from error
 
 
-def _give_away(state: Path, account: Account) -> None:
+def give_away(state: Path, account: Account) -> None:
     """Make the container's user the owner of a folder and its contents. Raises `OSError`.
 
     Uses `chown`, which follows no link and handles deeper trees than Python's walk. It changes the

@@ -1,7 +1,8 @@
 """Agents' homes: the names of their folders and containers, where these are not the user ids.
 
 An agent that was made beforehand had its home before it had a user. A process cannot be given
-another folder, nor a container another label or host name, so the agent keeps its home for good.
+another folder, nor a container another label or host name, so the agent keeps that home. A stopped
+agent that goes on in a spare leaves its home for the spare's.
 """
 
 import secrets
@@ -39,7 +40,12 @@ class Homes:
     def user_of(self, home: str) -> str:
         return self._users.get(home, home)
 
+    def is_current(self, home: str) -> bool:
+        """Whether it is not one that its user has left."""
+        return self.of(self.user_of(home)) == home
+
     def set(self, user_id: str, home: str) -> None:
+        self._users.pop(self.of(user_id), None)
         self._homes[user_id] = home
         self._users[home] = user_id
 
@@ -87,6 +93,19 @@ class HomedRuntime:
     async def set_model(self, user_id: str, model: AgentModel) -> None:
         await self._runtime.set_model(self._homes.of(user_id), model)
 
+    async def can_hold(self) -> bool:
+        return await self._runtime.can_hold()
+
+    async def hold_gateway(self, user_id: str) -> None:
+        await self._runtime.hold_gateway(self._homes.of(user_id))
+
+    async def inherit(self, spec: AgentSpec, source: str) -> None:
+        await self._runtime.inherit(self._homed(spec), source)
+
+    async def discard(self, home: str) -> None:
+        """Remove a home that its user has left, with its container."""
+        await self._runtime.remove(home, with_state=True)
+
     async def start(self, user_id: str) -> Endpoint:
         return await self._runtime.start(self._homes.of(user_id))
 
@@ -108,7 +127,8 @@ class HomedRuntime:
 
     async def observe_all(self) -> dict[str, Observed]:
         found = await self._runtime.observe_all()
-        users = {self._homes.user_of(home): one for home, one in found.items()}
+        current = {home: one for home, one in found.items() if self._homes.is_current(home)}
+        users = {self._homes.user_of(home): one for home, one in current.items()}
         return {user_id: replace(one, user_id=user_id) for user_id, one in users.items()}
 
     async def cpu_seconds(self, user_id: str) -> float | None:
@@ -123,7 +143,8 @@ class HomedRuntime:
 
     async def events(self) -> AsyncIterator[RuntimeEvent]:
         async for event in self._runtime.events():
-            yield replace(event, user_id=self._homes.user_of(event.user_id))
+            if self._homes.is_current(event.user_id):
+                yield replace(event, user_id=self._homes.user_of(event.user_id))
 
     async def close(self) -> None:
         await self._runtime.close()

@@ -57,6 +57,7 @@ _STOP_WITHIN_S = 5.0
 _REPLACE_GRACE_S = 10.0
 _BOUND_LOG_EVERY_S = 60.0
 _NO_PROCESS = "This agent has no gateway process. Any request starts one."
+_NO_HOLD = "Gateways that run as plain processes cannot be held."
 
 
 class ProcessRuntime:
@@ -150,6 +151,16 @@ class ProcessRuntime:
                 self._specs[user_id] = replace(spec, **of_spec)
             with translated_writing():
                 await asyncio.to_thread(self._home(user_id).change_config, change)
+
+    async def can_hold(self) -> bool:
+        """No: a state has the paths of its files, which begin with the agent's home here."""
+        return False
+
+    async def hold_gateway(self, user_id: str) -> None:
+        raise RuntimeFailed(_NO_HOLD)
+
+    async def inherit(self, spec: AgentSpec, source: str) -> None:
+        raise RuntimeFailed(_NO_HOLD)
 
     async def start(self, user_id: str) -> Endpoint:
         async with self._lock(user_id):

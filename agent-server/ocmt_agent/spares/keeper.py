@@ -1,12 +1,13 @@
-"""Keeps agents ready for new users: makes, retires and hands them out.
+"""Keeps spares ready for new users and for stopped agents: makes and retires them.
 
 A spare is an agent of its own: with a number, a uid, credentials and a home, but without a user.
 It boots on an empty state, answers one message of the relay's stand-in model, and sleeps in swap. A
-user who is provisioned claims it, once; from then on it is that user's agent like any other.
+user who is provisioned claims it, once; from then on it is that user's agent like any other. One
+for a stopped agent sleeps without a state, at the point where its gateway would read one.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -16,8 +17,9 @@ from ocmt_common.problems import Problem
 
 from ocmt_agent.clock import Clock
 from ocmt_agent.decisions import transition_reasons as reasons
-from ocmt_agent.decisions.spare_count import Wanted, is_quiet, wanted
+from ocmt_agent.decisions.spare_count import Wanted, is_quiet, wanted, wanted_for_stopped
 from ocmt_agent.hibernation.assembly import Hibernation
+from ocmt_agent.hibernation.spare_pool import SparePool
 from ocmt_agent.hibernation.wake_admission import HostReader
 from ocmt_agent.memory.manager import MemoryManager
 from ocmt_agent.records.agent import Agent
@@ -30,12 +32,13 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 15.0
 _WATCH_EVERY_S = 0.2
-_HOUR_S = 3600.0
 _RESTS_WITHIN = 20
 """Attempts to put a new agent to sleep: it has work of its own after its boot."""
 _LONGEST_WAIT_S = 30.0
 _RETRY_AFTER_S = 300.0
-"""After one could not be made."""
+"""After one could not be made; twice as long after each that follows, up to a day."""
+_MOST_DOUBLINGS = 8
+_HOLD_TRIES = 2
 
 
 class SpareKeeper:
@@ -47,6 +50,7 @@ class SpareKeeper:
         memory: MemoryManager,
         warm_up: WarmUp,
         *,
+        pool: SparePool,
         most: int,
         read_host: HostReader,
         read_load: Callable[[], float],
@@ -58,54 +62,35 @@ class SpareKeeper:
         self._registry = registry
         self._hibernation = hibernation
         self._memory = memory
+        self._pool = pool
         self._warm_up = warm_up
         self._most = most
         self._read_host = read_host
         self._read_load = read_load
         self._clock = clock
         self._sleep = sleep
-        self._arrivals: deque[float] = deque(maxlen=100)
-        self._not_before_s = 0.0
-        self._making: Agent | None = None
-        registry.metrics.follow_spares(lambda: len(self.ready()))
+        self._failures: Counter[bool] = Counter()
+        """Whether held → spares of that kind that could not be made, since the last one."""
+        self._not_before_s: dict[bool, float] = {}
+        self._can_hold = False
 
-    # For provisioning
+    def ready(self, *, held: bool = False) -> list[Agent]:
+        return self._pool.ready(held=held)
 
-    def take(self, user_id: str, *, agent_token: str) -> Agent | None:
-        """Claim a spare for a new user, without an await; `None` if there is none.
-
-        The caller stores the claim (`AgentRegistry.keep_claim`) with the agent's lock held.
-        """
-        self._arrivals.append(self._clock.monotonic())
-        ready = self.ready()
-        if not ready:
-            self._registry.metrics.provisioned("none")
-            return None
-        # The one that fell asleep first: its memory has been written to swap.
-        spare = min(ready, key=lambda agent: agent.state_since)
-        self._registry.claim(spare, user_id, agent_token=agent_token)
-        return spare
-
-    async def is_current(self, agent: Agent) -> bool:
-        """Whether an agent has the image and the configuration that a new one would get."""
-        try:
-            if agent.openclaw != await self._runtime.openclaw_version():
-                return False
-            return await self._runtime.is_current(agent.spec())
-        except (RuntimeFailed, RuntimeUnavailable):
-            return False
-
-    def ready(self) -> list[Agent]:
-        return [agent for agent in self._registry.spares() if self._is_ready(agent)]
-
-    def wanted(self) -> Wanted:
-        since_s = self._clock.monotonic() - _HOUR_S
-        return wanted(
-            most=self._most,
-            arrivals=sum(at_s >= since_s for at_s in self._arrivals),
-            ready=len(self.ready()),
-            host=self._read_host(),
-        )
+    def wanted(self, *, held: bool = False) -> Wanted:
+        """How many to keep for new users, or with `held` for stopped agents."""
+        host, ready = self._read_host(), len(self.ready(held=held))
+        if held:
+            return wanted_for_stopped(
+                most=self._most,
+                can_hold=self._can_hold,
+                stopped=self._pool.stopped(),
+                demand=self._pool.demand(),
+                ready=ready,
+                host=host,
+            )
+        arrivals = self._pool.arrivals.count()
+        return wanted(most=self._most, arrivals=arrivals, ready=ready, host=host)
 
     # The loop
 
@@ -120,30 +105,37 @@ class SpareKeeper:
 
     async def look(self) -> None:
         """Retire what cannot be claimed or is too many, then make one if one is missing."""
+        with suppress(RuntimeFailed, RuntimeUnavailable):
+            self._can_hold = await self._runtime.can_hold()
+        for agent in self._registry.all():
+            if agent.old_home is not None:
+                await self._finish_move(agent)
         for spare in self._registry.spares():
             with suppress(RuntimeFailed, RuntimeUnavailable, Problem):
                 await self._hibernation.reconciler.settle(spare)
             if spare.spare and not await self._is_worth_keeping(spare):
                 await self._retire(spare)
-        wish = self.wanted().count
-        for spare in self.ready()[wish:]:
-            await self._retire(spare)
-        if len(self.ready()) < wish and self._may_make():
-            await self._make()
+        # Those for stopped agents go first when swap is short, and are made last.
+        for held in (True, False):
+            for spare in self.ready(held=held)[self.wanted(held=held).count :]:
+                await self._retire(spare)
+        for held in (False, True):
+            if len(self.ready(held=held)) < self.wanted(held=held).count and self._may_make(held):
+                await self._make(held=held)
+
+    async def _finish_move(self, agent: Agent) -> None:
+        hibernation = self._hibernation
+        await hibernation.transitions.run_locked(agent, lambda: hibernation.takeover.tidy(agent))
 
     async def _is_worth_keeping(self, spare: Agent) -> bool:
         due = spare.next_job_at
         # A nightly job that came due while it slept would run at the claim.
         overdue = due is not None and due <= self._clock.now()
         asleep = spare.state is HibernationState.PAUSED
-        return asleep and not overdue and await self.is_current(spare)
+        return asleep and not overdue and await self._pool.is_current(spare)
 
-    def _is_ready(self, spare: Agent) -> bool:
-        free = not spare.lock.locked() and spare.waking is None and not spare.removed
-        return spare.state is HibernationState.PAUSED and free and spare is not self._making
-
-    def _may_make(self) -> bool:
-        if self._clock.monotonic() < self._not_before_s:
+    def _may_make(self, held: bool) -> bool:
+        if self._clock.monotonic() < self._not_before_s.get(held, 0.0):
             return False
         return is_quiet(
             self._read_host(),
@@ -152,9 +144,10 @@ class SpareKeeper:
             waking=not self._hibernation.admission.is_quiet,
         )
 
-    async def _make(self) -> None:
-        """Make an agent; remove it if that fails or another agent's wake needs the host first."""
-        spare = self._making = Agent.beforehand(new_home(), now=self._clock.now())
+    async def _make(self, *, held: bool) -> None:
+        """Make a spare; remove it if that fails or another agent's wake needs the host first."""
+        spare = Agent.beforehand(new_home(), held=held, now=self._clock.now())
+        self._pool.making = spare
         self._registry.reserve(spare)
         boot = asyncio.create_task(self._boot(spare))
         made = False
@@ -167,14 +160,17 @@ class SpareKeeper:
                 await boot
                 made = True
         except (Problem, RuntimeFailed, RuntimeUnavailable, NotWarm) as error:
-            self._not_before_s = self._clock.monotonic() + _RETRY_AFTER_S
-            log.warning("no agent made beforehand", reason=str(error))
+            after_s = _RETRY_AFTER_S * 2 ** min(self._failures[held], _MOST_DOUBLINGS)
+            self._failures[held] += 1
+            self._not_before_s[held] = self._clock.monotonic() + after_s
+            log.warning("no spare made", held=held, reason=str(error))
         finally:
             boot.cancel()
             await asyncio.gather(boot, return_exceptions=True)
-            self._making = None
-        # Not when this server ends: the next one finds the spare, and removes it.
-        if not made:
+            self._pool.making = None
+        if made:
+            self._failures[held] = 0
+        else:  # not when this server ends: the next one finds the spare, and removes it
             await self._retire(spare)
 
     async def _boot(self, spare: Agent) -> None:
@@ -183,6 +179,9 @@ class SpareKeeper:
             await self._registry.insert(spare)
             access = await self._hibernation.wakes.bring_up(spare, why=reasons.BEFOREHAND)
         await self._warm_up(access)
+        if spare.held:
+            await self._hibernation.transitions.run_locked(spare, lambda: self._hold(spare))
+            return
         for _ in range(_RESTS_WITHIN):
             mark = spare.activities
             slept = await self._hibernation.sleeps.sleep(
@@ -195,6 +194,25 @@ class SpareKeeper:
                 break
             await self._sleep(max(0.0, wait_s))
         raise NotWarm(f"it does not sleep: {'; '.join(spare.blockers)}")
+
+    async def _hold(self, spare: Agent) -> None:
+        """Let its gateway go back to where it reads a state, and freeze it there."""
+        spare.access = None
+        for tries_left in reversed(range(_HOLD_TRIES)):
+            try:
+                await self._runtime.hold_gateway(spare.user_id)
+                break
+            except RuntimeFailed:
+                if not tries_left:
+                    raise
+            # It had something of its state open: a restart without a message closes that.
+            await self._runtime.create(spare.spec())  # ends the hold
+            observed = await self._runtime.inspect(spare.user_id)
+            await self._hibernation.reconciler.open(spare, observed)
+            spare.access = None
+        spare.next_job_at = None  # that was in the state, which is gone
+        await self._registry.move(spare, HibernationState.PAUSED, why=reasons.BEFOREHAND)
+        self._memory.slept(spare)
 
     async def _retire(self, spare: Agent) -> None:
         """Remove a spare with all that it has, unless it was claimed meanwhile."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from ocmt_common.container_names import HOLDS_LABEL
 from ocmt_common.openclaw import openclaw_version
 
 from ocmt_cli.checkout import command
@@ -126,6 +127,7 @@ def write_archive(target: Path, layers: list[Layer], *, name: str) -> None:
                 ],
                 "Labels": {
                     CONTENT_LABEL: content_hash(),
+                    HOLDS_LABEL: "true",
                     "org.opencontainers.image.version": openclaw_version(),
                 },
             },

@@ -1,6 +1,7 @@
 """Compiles the library that the image preloads into gateways.
 
-It keeps a gateway's heap compact, and stops its timers while it is frozen (`preloaded/*.c`).
+It keeps a gateway's heap compact, stops its timers while it is frozen, and holds it before it reads
+its state (`preloaded/*.c`).
 """
 
 import shutil

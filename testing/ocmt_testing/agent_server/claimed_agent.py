@@ -1,5 +1,6 @@
 """A real OpenClaw that is made beforehand and claimed, with all that surrounds it, and its scan."""
 
+import asyncio
 import contextlib
 import sqlite3
 import time
@@ -40,6 +41,8 @@ ROOMY = HostFigures(64 * GIB, 60 * GIB, 64 * GIB, 64 * GIB, None, swap_disk=64 *
 ADA, BEA = "user-ada-4711", "user-bea-0815"
 TOKENS = {ADA: "adas-own-agent-token-0123", BEA: "beas-own-agent-token-9876"}
 _MAKES_ONE_WITHIN = 5
+_ANSWERS_WITHIN_S = 300
+"""A boot is a part of the first answer."""
 
 
 @asynccontextmanager
@@ -84,13 +87,13 @@ async def server(
         yield parts
 
 
-async def _made_beforehand(parts: Parts) -> Agent:
+async def _made_beforehand(parts: Parts, *, held: bool = False) -> Agent:
     for _ in range(_MAKES_ONE_WITHIN):
-        parts.spares._not_before_s = 0.0  # a busy machine may need another attempt
+        parts.spares._not_before_s.clear()  # a busy machine may need another attempt
         await parts.spares.look()
-        if ready := parts.spares.ready():
+        if ready := parts.spares.ready(held=held):
             return ready[0]
-    raise AssertionError("no agent was made beforehand")
+    raise AssertionError("no spare was made")
 
 
 async def claimed(parts: Parts, user_id: str, sent: list[str]) -> Agent:
@@ -108,8 +111,11 @@ async def claimed(parts: Parts, user_id: str, sent: list[str]) -> Agent:
     return agent
 
 
-async def chat(parts: Parts, user_id: str, message: str) -> None:
-    """The user finds no conversation, sends a message, and gets an answer."""
+async def chat(parts: Parts, user_id: str, message: str, *, after: str | None = None) -> None:
+    """The user sends a message, and gets an answer.
+
+    Before, they find no conversation, or with `after` the one with that message.
+    """
     async with (
         serving(create_app(parts)) as proxy,
         aiohttp.ClientSession() as session,
@@ -117,14 +123,18 @@ async def chat(parts: Parts, user_id: str, message: str) -> None:
             f"{proxy.url}/api/containers/{user_id}/proxy/", headers={AUTH_HEADER: TOKEN}
         ) as socket,
     ):
-        caller = Caller(socket)
+        caller = Caller(socket, limit_s=_ANSWERS_WITHIN_S)
         assert (await caller.introduce())["ok"]
         history = await caller.ask("chat.history", "h", sessionKey="main", limit=50)
-        assert history["payload"]["messages"] == []
         listed = await caller.ask("sessions.list", "l", limit=50)
-        assert listed["payload"]["count"] == 0
+        said = str(history["payload"]["messages"])
+        if after is None:
+            assert (said, listed["payload"]["count"]) == ("[]", 0)
+        else:
+            assert after in said
+            assert listed["payload"]["count"] == 1
         answer = await caller.ask(
-            "chat.send", "r1", sessionKey="main", message=message, idempotencyKey="r1"
+            "chat.send", "r1", sessionKey="main", message=message, idempotencyKey=message
         )
         assert answer["ok"], answer
         while (await caller.until(event="chat"))["payload"]["state"] != "final":
@@ -170,6 +180,67 @@ async def scan(parts: Parts, sent: list[str], *, relay_port: int) -> None:
         assert found_in_files(home, foreign) == set()
         assert found_in_files(home, [asked[user]]) != set(), "the scan finds what is there"
     _scan_records(parts.settings.data_dir / "agent.db", agents)
+
+
+async def _taken_over(parts: Parts, agent: Agent, message: str, *, after: str) -> set[str]:
+    """Wake a stopped agent in a held spare. Returns what the spare was known by."""
+    spare = await _made_beforehand(parts, held=True)
+    home = parts.runtime.home(spare.user_id)
+    assert list((home / "state").iterdir()) == []
+    spares_own = {spare.device.device_id, spare.device.derived("suspension").device_id}
+    await chat(parts, agent.user_id, message, after=after)
+    assert parts.runtime.home(agent.user_id) == home
+    assert agent.container_token == spare.container_token
+    return spares_own
+
+
+async def scan_taken_over(parts: Parts, sent: list[str], *, relay_port: int) -> None:
+    """Two stopped agents go on in held spares; nothing of the spares or of the other is left.
+
+    `sent`: see `server`.
+    """
+    parts.spares._most = 1  # of each kind
+    agents: dict[str, Agent] = {}
+    asked = {user: f"This is what {user} asks." for user in (ADA, BEA)}
+    for user in (BEA, ADA):
+        request = ProvisionRequest(user_id=user, agent_token=TOKENS[user])
+        agents[user], _ = await parts.provisioning.provision(request)
+        await chat(parts, user, asked[user])
+        await parts.hibernation.orders.hibernate(user, "stop", force=True)
+    old = {user: parts.runtime.home(user) for user in agents}
+    tokens = {user: str(agent.gateway_token) for user, agent in agents.items()}
+    spares_own = {}
+    for user, agent in agents.items():
+        sent.clear()
+        spares_own[user] = await _taken_over(
+            parts, agent, f"And this is what {user} asks later.", after=asked[user]
+        )
+        assert set(sent) <= {TOKENS[user]}, "management got another token than the user's"
+        await asyncio.gather(*parts.hibernation.transitions._tasks)
+        assert not old[user].exists()
+    for user, agent in agents.items():
+        other = agents[BEA if user == ADA else ADA]
+        foreign = {
+            *(MESSAGE, other.user_id, asked[other.user_id], TOKENS[other.user_id], TOKENS[user]),
+            *(str(other.gateway_token), str(other.container_token), *tokens.values()),
+            *(other.device.device_id, *spares_own[user], parts.runtime.home(other.user_id).name),
+        }
+        where = await parts.runtime.whereabouts(user)
+        assert where is not None
+        pids = where.pids()
+        # Not even an open database that was the spare's.
+        assert found_in_processes(pids, foreign | {".sqlite (deleted)"}) == set()
+        _, far_ends = ports_of(pids)
+        assert far_ends <= {relay_port}, "a connection to something else than the relay"
+        whys = [event.why for event in await parts.registry.events(agent, limit=50)]
+        assert whys[-2:] == ["websocket request, in a spare"] * 2
+        await parts.hibernation.orders.hibernate(user, "stop", force=True)
+        home = parts.runtime.home(user)
+        assert found_in_files(home, foreign) == set()
+        for text in (asked[user], f"And this is what {user} asks later."):
+            assert found_in_files(home, [text]) != set(), "the scan finds what is there"
+        # Started again where it is now, it has all of its conversation.
+        await chat(parts, user, "One more.", after=f"And this is what {user} asks later.")
 
 
 def _scan_records(file: Path, agents: dict[str, Agent]) -> None:

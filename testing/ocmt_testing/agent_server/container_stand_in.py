@@ -1,9 +1,12 @@
 """A gateway's stand-in in a real container, for tests of what surrounds the gateway.
 
-A Node program of a few lines in the place of OpenClaw: it starts in half a second, answers only to
-its own token, and holds a lease in memory as OpenClaw does. `StandInControl` is the client.
+A Node program in the place of OpenClaw: it starts in half a second, answers only to its own token,
+and holds a lease in memory as OpenClaw does. At SIGUSR2 it closes, gives up its lock and takes it
+again as OpenClaw does, and keeps a database of its state open for a second. `StandInControl` is the
+client.
 """
 
+import json
 from datetime import datetime
 
 import aiohttp
@@ -14,15 +17,43 @@ from ocmt_agent.runtime.spec import GATEWAY_PORT
 from ocmt_common.agent_api import Job
 
 LOGGED = "the stand-in listens"
+DATABASE = "database"
+"""The file in its state that it keeps open."""
 _PROGRAM = f"""
-let lease = "";
-require("node:http").createServer((asked, answer) => {{
+const fs = require("node:fs"), {{ DatabaseSync }} = require("node:sqlite");
+const state = process.env.OPENCLAW_STATE_DIR;
+let lease = "", read = [];
+const server = require("node:http").createServer((asked, answer) => {{
   const ours = asked.headers.authorization === "Bearer " + process.env.OPENCLAW_GATEWAY_TOKEN;
   answer.statusCode = ours ? 200 : 401;
   if (ours && asked.url === "/suspend") lease = "lease";
   if (ours && asked.url === "/resume") lease = "";
-  answer.end(lease);
-}}).listen({GATEWAY_PORT}, () => console.log("{LOGGED}"));
+  answer.end(ours && asked.url === "/state" ? JSON.stringify(read) : lease);
+}});
+function lock() {{
+  const file = new DatabaseSync("/tmp/gateway-lifecycle.0.lock.sqlite");
+  try {{
+    file.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE;");
+    return file;
+  }} catch (error) {{
+    file.close();
+    if (!error.message.includes("locked")) throw error;
+  }}
+}}
+function serve() {{
+  const held = lock();
+  if (!held) return setTimeout(serve, 100);
+  read = fs.readdirSync(state);
+  const database = fs.openSync(state + "/{DATABASE}", "a");
+  server.listen({GATEWAY_PORT}, () => console.log("{LOGGED}"));
+  process.once("SIGUSR2", () => {{
+    setTimeout(() => fs.closeSync(database), 1000);
+    server.close(() => {{ held.close(); serve(); }});
+    server.closeAllConnections();
+  }});
+}}
+process.on("SIGTERM", () => process.exit(0));
+serve();
 """
 COMMAND = ("node", "-e", _PROGRAM)
 _ANSWERS_WITHIN = aiohttp.ClientTimeout(total=5)
@@ -46,6 +77,11 @@ class StandInControl:
                 return await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise GatewayUnreachable(str(error)) from error
+
+    async def state(self, access: GatewayAccess) -> list[str]:
+        """The names in its state when it last began to serve."""
+        names: list[str] = json.loads(await self._lease(access, "state"))
+        return names
 
     async def is_live(self, access: GatewayAccess) -> bool:
         try:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from ocmt_agent.gateway.admin import Busy
 from ocmt_agent.runtime.base import ContainerStatus
 
+from ocmt_testing.agent_server.fake_runtime import FakeContainer
 from ocmt_testing.agent_server.host import Host
 
 STEP = timedelta(seconds=30)
@@ -57,7 +58,7 @@ class Day:
 
         async def cpu_seconds(user_id: str) -> float | None:
             # Two sweeps at the same fake time: let some real time pass between them.
-            if any(run.user_id == user_id for run in self.runs):
+            if any(self.host.gateway.home(run.user_id) == user_id for run in self.runs):
                 self.host.runtime.containers[user_id].cpu_s += 0.4
             return await look(user_id)
 
@@ -102,16 +103,19 @@ class Day:
 
     def _use_cpu(self) -> None:
         for run in self.runs:
-            container = self.host.runtime.containers.get(run.user_id)
+            container = self._container(run.user_id)
             if container is not None and container.status is ContainerStatus.RUNNING:
                 container.cpu_s += STEP.total_seconds() * 0.8
 
+    def _container(self, user_id: str) -> FakeContainer | None:
+        return self.host.runtime.containers.get(self.host.gateway.home(user_id))
+
     def _serves(self, user_id: str) -> bool:
-        container = self.host.runtime.containers.get(user_id)
+        container = self._container(user_id)
         return container is not None and container.status is ContainerStatus.RUNNING
 
     def _sleeps(self, user_id: str) -> bool:
-        container = self.host.runtime.containers.get(user_id)
+        container = self._container(user_id)
         if container is None or container.status is ContainerStatus.EXITED:
             return False
         return container.status is ContainerStatus.PAUSED or self.host.gateway.closed(user_id)

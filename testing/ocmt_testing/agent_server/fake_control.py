@@ -52,15 +52,15 @@ class FakeControl:
 
     def home(self, user_id: str) -> str:
         """The name of the user's container at the runtime."""
-        if user_id in self._runtime.containers:
-            return user_id  # made anew since
-        return self._homes.get(user_id, user_id)
+        home = self._homes.get(user_id, user_id)
+        return home if home in self._runtime.containers else user_id  # made anew since
 
     async def _called(self, method: str, access: GatewayAccess) -> None:
         self.calls[method] += 1
         await asyncio.sleep(0)
         container = await self._thawed(self.home(access.user_id))
-        if self.silent or container is None or container.status is not ContainerStatus.RUNNING:
+        runs = container is not None and container.status is ContainerStatus.RUNNING
+        if self.silent or container is None or not runs or container.on_hold:
             raise GatewayUnreachable("Nothing answers.")
         if self.faults.get(method):
             raise self.faults[method].pop(0)

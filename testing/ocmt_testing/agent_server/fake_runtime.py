@@ -50,6 +50,10 @@ class FakeContainer:
     boot: int = 0
     """A number that is different for each start of a process."""
     cpu_s: float = 0.0
+    on_hold: bool = False
+    """Whether its gateway waits, or would wait at a boot, before it reads its state."""
+    read: frozenset[str] = frozenset()
+    """What was in the state that its gateway read last."""
 
 
 class FakeRuntime:
@@ -73,6 +77,11 @@ class FakeRuntime:
         self.down: str | None = None
         """If set, every call raises `RuntimeUnavailable` with this text."""
         self.removed_state: list[str] = []
+        self.holds = True
+        """Whether gateways can be held."""
+        self.states: dict[str, set[str]] = {}
+        """Home → what its state has. A test writes there for a user; a gateway reads it once it
+        starts, or is no longer held."""
         self.openclaw = openclaw_version()
         """The OpenClaw version of new containers."""
         self.started_openclaw: dict[str, str] = {}
@@ -127,9 +136,41 @@ class FakeRuntime:
             heartbeat_minutes=spec.heartbeat_minutes,
         ):
             self.containers[spec.user_id] = FakeContainer(spec)
+        self._configure(spec)
+
+    def _configure(self, spec: AgentSpec) -> None:
+        self.containers[spec.user_id].on_hold = False
         self.tools_versions[spec.user_id] = spec.tools_version
         self.heartbeats[spec.user_id] = spec.heartbeat_minutes
         self.models[spec.user_id] = spec.model
+
+    def _reads(self, home: str) -> None:
+        """A gateway that runs and is not held has read its state."""
+        container = self.containers[home]
+        container.read = frozenset(self.states.setdefault(home, set()))
+
+    async def can_hold(self) -> bool:
+        await self._called("can_hold")
+        return self.holds
+
+    async def hold_gateway(self, user_id: str) -> None:
+        await self._called("hold_gateway")
+        container = self._one(user_id)
+        if not self.holds or container.status is not ContainerStatus.RUNNING:
+            raise RuntimeFailed("Its gateway cannot be held.")
+        container.on_hold = True
+        container.status = ContainerStatus.PAUSED
+        container.read = frozenset()
+        self.states[user_id] = set()
+
+    async def inherit(self, spec: AgentSpec, source: str) -> None:
+        await self._called("inherit")
+        if source in self.states:
+            self.states.setdefault(spec.user_id, set()).update(self.states.pop(source))
+        if spec.user_id in self.containers:
+            self._configure(spec)
+            if self.containers[spec.user_id].status is not ContainerStatus.EXITED:
+                self._reads(spec.user_id)
 
     async def is_current(self, spec: AgentSpec) -> bool:
         await self._called("is_current")
@@ -162,6 +203,8 @@ class FakeRuntime:
             self.started_openclaw[user_id] = self.openclaw
             self._boots += 1
             container.boot = self._boots
+            if not container.on_hold:
+                self._reads(user_id)
             container.exit_code = None
         return ENDPOINT
 
@@ -191,6 +234,7 @@ class FakeRuntime:
         self.containers.pop(user_id, None)
         if with_state:
             self.removed_state.append(user_id)
+            self.states.pop(user_id, None)
 
     async def inspect(self, user_id: str) -> Observed | None:
         await self._called("inspect")

@@ -77,17 +77,21 @@ class Host:
     async def sweep(self) -> None:
         await self.parts.hibernation.loop.sweep()
 
-    async def make_spares(self, count: int) -> list[Agent]:
-        """Let the server make agents beforehand, on a host with room and swap for them."""
+    async def make_spares(self, count: int, *, held: bool = False) -> list[Agent]:
+        """Let the server make spares, on a host with room and swap for them.
+
+        `held`: for stopped agents, of which there must be as many.
+        """
         gib = 1024**3
         figures = HostFigures(64 * gib, 60 * gib, 64 * gib, 64 * gib, None, swap_disk=64 * gib)
         before, self.room.figures = self.room.figures, figures
         keeper = self.parts.spares
         for _ in range(count):
-            keeper._arrivals.extend([self.clock.monotonic()] * count)
+            for _ in range(count):
+                (keeper._pool.starts if held else keeper._pool.arrivals).add()
             await keeper.look()
         self.room.figures = before
-        return keeper.ready()
+        return keeper.ready(held=held)
 
     async def fall_asleep(self, user_id: str = "ada") -> Agent:
         """Advance the clock and sweep twice (first to sample the CPU): an idle agent is paused."""

@@ -1355,6 +1355,15 @@ export interface SparesHealth {
   ready: number;
   wanted: number;
   why: string;
+  held?: HeldSparesHealth | null;
+}
+/**
+ * Spares for stopped agents; the same fields.
+ */
+export interface HeldSparesHealth {
+  ready: number;
+  wanted: number;
+  why: string;
 }
 /**
  * An agent server's TLS certificate and tokens, which `ocmt renew` checks.

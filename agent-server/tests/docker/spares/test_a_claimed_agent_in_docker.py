@@ -1,16 +1,20 @@
-"""A real OpenClaw in a container, made beforehand, claimed and scanned."""
+"""A real OpenClaw in a container, made beforehand or held, claimed and scanned."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from ocmt_agent.runtime.base import Runtime
-from ocmt_testing.agent_server.claimed_agent import scan, server
+from ocmt_testing.agent_server.claimed_agent import scan, scan_taken_over, server
 from ocmt_testing.agent_server.docker_agents import bridge_of, docker_agents, runtime_on
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(900)
-async def test_nothing_of_the_spare_or_of_another_user_is_left(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scan", [scan, scan_taken_over])
+async def test_nothing_of_the_spare_or_of_another_user_is_left(
+    tmp_path: Path, scan: Callable[..., Awaitable[None]]
+) -> None:
     root = tmp_path / "agents"
     ports: list[int] = []
 

@@ -7,27 +7,21 @@ A whole agent server on the real engine. A stand-in answers in the place of Open
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiodocker
-import aiohttp
 import pytest
 from ocmt_agent.api.dependencies import Parts
-from ocmt_agent.clock import SystemClock
 from ocmt_agent.decisions.activity import ActivityKind
-from ocmt_agent.decisions.memory_admission import HostFigures
-from ocmt_agent.gateway.access import GatewayAccess
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.runtime.accounts import host_account
 from ocmt_agent.runtime.base import ContainerStatus
 from ocmt_agent.runtime.cgroup import CGROUP_ROOT
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_agent.runtime.spec import hostname_of
-from ocmt_agent.wiring import open_parts
 from ocmt_cli.backup.hostside.dump import AGENT
 from ocmt_cli.up.data_folder import DataFolder
 from ocmt_cli.upgrade.agents import agents_by_version
@@ -36,12 +30,10 @@ from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.container_names import INSTANCE_LABEL, SPEC_LABEL, USER_LABEL
 from ocmt_common.openclaw import default_image
 from ocmt_common.problems import Problem
-from ocmt_testing.agent_server.container_stand_in import COMMAND, LOGGED, StandInControl
+from ocmt_testing.agent_server.container_stand_in import COMMAND, LOGGED
 from ocmt_testing.agent_server.docker_agents import docker_agents, running_instead, runtime_on
-from ocmt_testing.agent_server.host import settings_for
+from ocmt_testing.agent_server.stand_in_server import made_beforehand, server_on
 
-GIB = 1024**3
-ROOMY = HostFigures(64 * GIB, 60 * GIB, 64 * GIB, 64 * GIB, None, swap_disk=64 * GIB)
 _ATTEMPTS = 10
 _LIMITS = (
     *("memory.max", "memory.swap.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
@@ -65,26 +57,6 @@ _RIGHTS = (
 )
 
 
-async def _no_message(access: GatewayAccess) -> None: ...
-
-
-@asynccontextmanager
-async def server_on(root: Path, runtime: DockerRuntime) -> AsyncIterator[Parts]:
-    async with (
-        aiohttp.ClientSession() as session,
-        open_parts(
-            settings_for(root.parent, WAKE_TIMEOUT_MS="120000"),
-            runtime=runtime,
-            clock=SystemClock(),
-            gateway=StandInControl(session),
-            warm_up=_no_message,
-            read_host=lambda: ROOMY,
-            read_load=lambda: 0.0,
-        ) as parts,
-    ):
-        yield parts
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "agent" / "agents"
@@ -96,19 +68,6 @@ async def runtime(root: Path) -> AsyncIterator[DockerRuntime]:
     async with docker_agents(root) as runtime:
         with running_instead(*COMMAND):
             yield runtime
-
-
-async def made_beforehand(parts: Parts) -> str:
-    """Let the server make a spare. Returns its home.
-
-    On a loaded machine the kernel may fail to freeze a container, and the server tries again later.
-    """
-    for _ in range(_ATTEMPTS):
-        parts.spares._not_before_s = 0.0
-        await parts.spares.look()
-        if ready := parts.spares.ready():
-            return ready[0].user_id
-    raise AssertionError("no agent was made beforehand")
 
 
 async def pause(parts: Parts, user_id: str) -> None:
@@ -361,9 +320,9 @@ async def test_a_spare_of_what_is_no_longer_current_is_not_given_to_a_user(
             home = await made_beforehand(parts)
             spare = parts.registry.spares()[0]
             before = (await shown(runtime, home))["Id"]
-            assert await parts.spares.is_current(spare)
+            assert await parts.spares._pool.is_current(spare)
             await changes[user_id]()
-            current = await parts.spares.is_current(spare)
+            current = await parts.spares._pool.is_current(spare)
             assert await provision(parts, user_id) is spare
             await use(parts, user_id)
             after = await shown(runtime, home)

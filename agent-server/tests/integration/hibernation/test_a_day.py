@@ -20,13 +20,24 @@ from ocmt_testing.agent_server.host import Host, open_host
 
 USERS = [f"u{number:02}" for number in range(24)]
 HOUR = timedelta(hours=1)
+GIB = 1024 * MIB
+ROOMY = HostFigures(64 * GIB, 60 * GIB, 64 * GIB, 64 * GIB, None, swap_disk=64 * GIB)
 
 
 async def request(host: Host, user_id: str) -> None:
     """Answered by a gateway that runs and is open, or not at all."""
     async with host.wakes.using(user_id, kind=ActivityKind.HTTP):
-        assert host.runtime.containers[user_id].status is ContainerStatus.RUNNING
+        container = host.runtime.containers[host.gateway.home(user_id)]
+        assert container.status is ContainerStatus.RUNNING
+        assert container.read == {user_id}
         assert not host.gateway.closed(user_id)
+
+
+def write(host: Host, user_id: str) -> None:
+    """The user's gateway has something of theirs in its state, and has read it."""
+    home = host.gateway.home(user_id)
+    host.runtime.states[home] = {user_id}
+    host.runtime.containers[home].read = frozenset({user_id})
 
 
 @asynccontextmanager
@@ -37,6 +48,7 @@ async def a_day(folder: Path, chance: random.Random) -> AsyncIterator[Day]:
         jobs = {}
         for number, user_id in enumerate(USERS):
             await host.provision(user_id)
+            write(host, user_id)
             own = [nine + 5 * HOUR] if number % 3 else []
             if number % 8 == 0:
                 own += [nine + timedelta(minutes=60 * n + 17) for n in range(1, 24)]
@@ -69,20 +81,25 @@ def check_states(host: Host) -> None:
         ContainerStatus.EXITED: S.STOPPED,
     }
     for agent in host.parts.registry.all():
-        assert agent.state is shown[host.runtime.containers[agent.user_id].status]
+        container = host.runtime.containers[host.gateway.home(agent.user_id)]
+        assert agent.state is shown[container.status]
         assert agent.in_flight == 0
         assert not agent.lock.locked()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "with_spares"), [(1, False), (2, False), (3, True)])
 async def test_a_day_loses_no_reply_no_job_and_no_run_and_sleeps_whenever_it_can(
-    tmp_path: Path, seed: int
+    tmp_path: Path, seed: int, with_spares: bool
 ) -> None:
     chance = random.Random(seed)
     async with a_day(tmp_path, chance) as day:
+        if with_spares:
+            day.host.room.figures = ROOMY
         due = {(user_id, at) for user_id, all_due in day.jobs.items() for at in all_due}
         asleep = looked = 0
-        for _ in range(24 * 120):
+        for step in range(24 * 120):
+            if step % 20 == 0:
+                await day.host.parts.spares.look()
             for user_id in some_arrive(chance):
                 await request(day.host, user_id)
                 they_work(day, user_id, chance)
@@ -100,6 +117,15 @@ async def test_a_day_loses_no_reply_no_job_and_no_run_and_sleeps_whenever_it_can
         assert asleep / looked > 0.4
         metrics = day.host.parts.registry.metrics.text().decode()
         assert "ocmt_agent_failed_wakes_total 0.0" in metrics
+        in_spares = starts(metrics, "claimed")
+        assert (in_spares > 20) if with_spares else (in_spares == 0)
+        assert starts(metrics, "failed") == 0
+
+
+def starts(metrics: str, outcome: str) -> float:
+    """How many stopped agents were woken with that outcome, by the server's metrics."""
+    name = f'ocmt_agent_spare_starts_total{{outcome="{outcome}"}} '
+    return sum(float(line.removeprefix(name)) for line in metrics.splitlines() if name in line)
 
 
 async def test_a_day_on_a_host_that_is_too_small_cuts_nothing_and_asks_to_come_back(

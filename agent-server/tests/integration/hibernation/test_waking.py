@@ -170,7 +170,8 @@ async def test_an_agent_frozen_by_another_program_is_awake_once_it_answers(tmp_p
         await host.sweep()
         host.gateway.calls.clear()
         await host.wakes.awake("ada", kind=ActivityKind.HTTP)
-        assert host.gateway.calls == {"is_live": 1}
+        # Whether it lives, and, since it had no lease, whether it had started.
+        assert host.gateway.calls == {"is_live": 2}
 
 
 async def test_a_caller_that_disconnects_does_not_leave_the_agent_half_awake(

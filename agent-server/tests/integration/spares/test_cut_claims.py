@@ -38,17 +38,41 @@ async def claim(host: Host) -> None:
     await host.provision()
 
 
+async def held(host: Host) -> None:
+    """Ada's agent is stopped, and a spare is held for it."""
+    await host.provision()
+    host.runtime.states[host.gateway.home("ada")] = {"ada"}
+    await host.orders.hibernate("ada", "stop")
+    await host.make_spares(1, held=True)
+
+
+async def stopped(host: Host) -> None:
+    await host.provision()
+    await host.orders.hibernate("ada", "stop")
+
+
+async def hold(host: Host) -> None:
+    await host.make_spares(1, held=True)
+
+
+async def wake(host: Host) -> None:
+    await host.wakes.awake("ada", kind=ActivityKind.HTTP)
+
+
 SCENARIOS: dict[str, tuple[Scenario, Scenario]] = {
     "is made": (nothing, made),
     "is claimed": (made, claim),
     "is claimed, outdated": (outdated, claim),
     "is retired": (outdated, made),
+    "is held": (stopped, hold),
+    "becomes a stopped agent": (held, wake),
 }
 MOST_CALLS = 60
 
 
 class Rig(SurvivingParts):
-    async def check(self, host: Host) -> None:
+    async def check(self, host: Host, *, state: set[str]) -> None:
+        """`state`: what the user's agent must find."""
         registry = host.parts.registry
         for _ in range(2):
             self.clock.advance(minutes=10)
@@ -59,8 +83,10 @@ class Rig(SurvivingParts):
             container = self.runtime.containers[host.gateway.home("ada")]
             assert container.status is ContainerStatus.RUNNING
             assert container.spec.gateway_token == access.gateway_token
+            assert container.read == state
         assert host.state() is S.RUNNING
         # Everything that is there belongs to one agent.
+        await host.make_spares(1)
         agents = [*registry.all(), *registry.spares()]
         homes = {host.gateway.home(agent.user_id) for agent in agents}
         assert set(self.runtime.containers) == homes
@@ -100,7 +126,7 @@ async def test_a_server_killed_at_any_call_leaves_what_the_next_puts_right(
             assert at > 2
             return
         async with rig.server(left, cut=False) as host:
-            await rig.check(host)
+            await rig.check(host, state={"ada"} if before is held else set())
     raise AssertionError("the transition never ended")
 
 
@@ -134,5 +160,5 @@ async def test_a_fault_at_any_call_is_put_right_later(
             if rig.interception.cut is None:
                 assert at > 2
                 return
-            await rig.check(host)
+            await rig.check(host, state={"ada"} if before is held else set())
     raise AssertionError("the transition never ended")

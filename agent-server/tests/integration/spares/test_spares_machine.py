@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +22,10 @@ from ocmt_testing.agent_server.fake_runtime import FakeRuntime
 from ocmt_testing.agent_server.host import AGENT_TOKEN, Host, open_host
 
 USERS = st.sampled_from(["ada", "ben", "eve", "dan"])
-CALLS = ["create", "start", "pause", "unpause", "remove", "inspect", "is_current"]
+CALLS = [
+    *("create", "start", "pause", "unpause", "remove", "inspect", "is_current"),
+    *("can_hold", "hold_gateway", "inherit"),
+]
 
 
 class SparesMachine(RuleBasedStateMachine):
@@ -35,6 +39,8 @@ class SparesMachine(RuleBasedStateMachine):
         self.gateway = FakeControl(self.runtime)
         self.owners: dict[str, str] = {}
         """Gateway token → the only user who ever had it."""
+        self.written: dict[str, set[str]] = defaultdict(set)
+        """User → what is in the state of their agent."""
         self.killed: set[str] = set()
         """Homes of containers that died since all were last looked at without a fault.
 
@@ -69,6 +75,15 @@ class SparesMachine(RuleBasedStateMachine):
         self.clock.advance(minutes=10)
         self.do(self.host.make_spares(count))
 
+    @rule(count=st.integers(1, 2))
+    def some_are_held(self, count: int) -> None:
+        self.clock.advance(minutes=10)
+        self.do(self.host.make_spares(count, held=True))
+
+    @rule(user=USERS)
+    def an_agent_is_stopped(self, user: str) -> None:
+        self.do(self.attempt(self.host.orders.hibernate(user, "stop", force=True)))
+
     @rule(users=st.lists(USERS, min_size=1, max_size=4))
     def users_come(self, users: list[str]) -> None:
         async def come() -> None:
@@ -87,15 +102,23 @@ class SparesMachine(RuleBasedStateMachine):
                 assert running or self.gateway.home(user) in self.killed
                 assert container.spec.gateway_token == access.gateway_token
                 assert not self.gateway.closed(user)
+                if running:
+                    # What the user had written when the gateway last read its state.
+                    assert container.read == self.written[user]
+                    self.runtime.states[self.gateway.home(user)].add(user)
+                    container.read = frozenset({user})
+                    self.written[user] = {user}
 
         self.do(self.attempt(write()))
 
     @rule(user=USERS, with_state=st.booleans())
     def a_user_leaves(self, user: str, with_state: bool) -> None:
         async def leave() -> None:
-            await self.attempt(self.host.parts.provisioning.remove(user, with_state=with_state))
+            await self.host.parts.provisioning.remove(user, with_state=with_state)
+            if with_state:
+                self.written[user] = set()
 
-        self.do(leave())
+        self.do(self.attempt(leave()))
 
     @rule(minutes=st.sampled_from([1, 31, 241]))
     def time_passes(self, minutes: int) -> None:
@@ -137,6 +160,12 @@ class SparesMachine(RuleBasedStateMachine):
             self.do(self.host.wakes.awake(agent.user_id, kind=ActivityKind.HTTP))
             container = self.runtime.containers[self.gateway.home(agent.user_id)]
             assert container.status is ContainerStatus.RUNNING
+            assert container.read == self.written[agent.user_id]
+            assert agent.old_home is None
+        self.do(self.host.make_spares(1))
+        homes = {self.gateway.home(a.user_id) for a in self.host.parts.registry.all()}
+        homes |= {spare.user_id for spare in self.host.parts.registry.spares()}
+        assert set(self.runtime.containers) <= homes, "a container is left behind"
         self.killed.clear()
 
     @invariant()
@@ -158,7 +187,10 @@ class SparesMachine(RuleBasedStateMachine):
             assert agent.agent_token == f"{AGENT_TOKEN}-{agent.user_id}"
             token = agent.container_token or agent.agent_token
             assert registry.token_for_management(token) == agent.agent_token
+            states = self.runtime.states.get(self.gateway.home(agent.user_id), set())
+            assert states <= {agent.user_id}, "a user's agent has another's state"
         for spare in registry.spares():
+            assert not self.runtime.states.get(spare.user_id), "a spare has a user's state"
             assert str(spare.gateway_token) not in self.owners, "a user's agent became a spare"
             assert registry.token_for_management(str(spare.agent_token)) is None
 

@@ -1,10 +1,16 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ocmt_agent.decisions.memory_admission import MIB, HostFigures
-from ocmt_agent.decisions.spare_count import is_quiet, wanted
+from ocmt_agent.decisions.spare_count import (
+    is_quiet,
+    may_change_host,
+    wanted,
+    wanted_for_stopped,
+)
 from ocmt_agent.decisions.swap_reserve import swap_reserve
 
 GIB = 1024 * MIB
@@ -69,3 +75,46 @@ def test_one_is_made_only_when_that_delays_nobody() -> None:
     assert not quiet(replace(HOST, stalled=5.0))
     assert not quiet(replace(HOST, available=2 * GIB))
     assert quiet(replace(HOST, stalled=None))
+
+
+@pytest.mark.parametrize(
+    ("stopped", "demand", "count"), [(0, 0, 0), (0, 9, 0), (1, 0, 1), (9, 3, 3), (2, 9, 2)]
+)
+def test_as_many_are_kept_for_stopped_agents_as_are_started(
+    stopped: int, demand: int, count: int
+) -> None:
+    found = wanted_for_stopped(
+        most=5, can_hold=True, stopped=stopped, demand=demand, ready=0, host=HOST
+    )
+    assert found.count == count
+    assert found.why
+
+
+@pytest.mark.parametrize(
+    ("most", "can_hold", "host", "why"),
+    [
+        (0, True, HOST, "SPARE_AGENTS"),
+        (5, False, HOST, "held"),
+        (5, True, None, "no swap"),
+        (5, True, replace(HOST, swap_disk=0), "no swap"),
+        (5, True, replace(HOST, swap_free=0), "short"),
+    ],
+)
+def test_none_for_stopped_agents_where_they_cannot_be_or_cost_too_much(
+    most: int, can_hold: bool, host: HostFigures | None, why: str
+) -> None:
+    found = wanted_for_stopped(
+        most=most, can_hold=can_hold, stopped=9, demand=9, ready=0, host=host
+    )
+    assert found.count == 0
+    assert why in found.why
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "minutes", "may"),
+    [(0, 0, True), (137, 1, False), (None, 5, False), (137, 7, True), (None, 7, True)],
+)
+def test_a_lease_that_was_not_given_up_ends_by_itself(
+    exit_code: int | None, minutes: int, may: bool
+) -> None:
+    assert may_change_host(exit_code=exit_code, stopped_for=timedelta(minutes=minutes)) is may

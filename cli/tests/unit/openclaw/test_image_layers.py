@@ -10,6 +10,7 @@ from ocmt_cli.main import main
 from ocmt_cli.openclaw import image
 from ocmt_cli.openclaw.image import make_base, make_openclaw, write_archive
 from ocmt_cli.openclaw.preload import compile_preload
+from ocmt_common.container_names import HOLDS_LABEL
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def test_an_archive_names_its_layers_and_their_sources(openclaw_dir: Path, tmp_p
     assert manifest[0]["Layers"] == [layer.path.name]
     assert config["rootfs"]["diff_ids"] == [layer.diff_id]
     assert config["config"]["User"] == "node"
+    assert HOLDS_LABEL in config["config"]["Labels"]
 
 
 def test_without_mmdebstrap_the_package_to_install_is_named(
