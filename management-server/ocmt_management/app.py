@@ -154,7 +154,9 @@ def create_app(  # noqa: PLR0915 (a statement or two for each part)
                 )
             )
             notifications = await stack.enter_async_context(
-                Notifications.open(settings=settings, database=database, keys=vault_keys, clock=clock)
+                Notifications.open(
+                    settings=settings, database=database, keys=vault_keys, clock=clock
+                )
             )
             follower = await stack.enter_async_context(
                 AnswerFollower(agents, llm, notifications).running()

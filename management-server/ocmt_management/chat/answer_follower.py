@@ -6,6 +6,7 @@ notifications. The agent is never woken for it.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -15,6 +16,7 @@ from ocmt_common.problems import Problem
 from ocmt_management.agents.service import MAIN, Agents, AgentState
 from ocmt_management.chat.conversations import Conversations
 from ocmt_management.chat.frames import Frame, WireMessage
+from ocmt_management.chat.uploads import Uploads, UploadSpace
 from ocmt_management.llm.service import Llm
 from ocmt_management.notifications.service import Notifications
 
@@ -109,7 +111,12 @@ class AnswerFollower:
         try:
             async with asyncio.TaskGroup() as group:
                 conversations = Conversations(
-                    user_id, agents=self._agents, llm=self._llm, send=on_frame, group=group
+                    user_id,
+                    agents=self._agents,
+                    llm=self._llm,
+                    uploads=Uploads(UploadSpace(time.monotonic), user_id),  # nothing is sent
+                    send=on_frame,
+                    group=group,
                 )
                 conversations.resume(in_progress)
                 while waiting and await self._is_awake(user_id):
