@@ -35,8 +35,9 @@ def content_security_policy(inventory: Inventory) -> str:
     socket = page_origin(inventory).replace("http", "ws", 1)
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; "
-        f"connect-src 'self' {socket}; img-src 'self' data: blob:; font-src 'self'; manifest-src 'self'; "
-        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        f"connect-src 'self' {socket}; img-src 'self' data: blob:; font-src 'self'; "
+        "manifest-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
     )
 
 
