@@ -63,7 +63,7 @@ def hash_of(token: str) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Poll until a condition without an event is true. Raises `TimeoutError` after 20 s."""
-    async with asyncio.timeout(20):
+    """Poll until a condition without an event is true. Raises `TimeoutError` after 60 s."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from ocmt_management.tools.calls import ToolCall
 from ocmt_management.tools.models import ToolAccount, ToolDefinition, ToolRule, ToolServer
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.page import Tab
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import agent_is, id_of, until
 from ocmt_testing.management.push_service import Device, running_push_service
 from ocmt_testing.management.serving import Server
 from sqlalchemy import select, update
@@ -132,7 +132,8 @@ async def test_a_call_that_waits_is_told_to_the_persons_devices_once_without_its
         body = device.subscription()
         await ada.browser.put("/api/notifications/subscription", json=body)
         held = [asyncio.create_task(ada.calls()) for _ in range(2)]  # the agent repeats it
-        pushed = await asyncio.wait_for(service.pushed.get(), 10)
+        await until(lambda: ada.approvals._holders.total() == 2)
+        pushed = await asyncio.wait_for(service.pushed.get(), 60)
         assert device.read(pushed.body) == {"kind": "decision", "number": 1}
         assert pushed.headers["urgency"] == "high"
         [shown] = (await ada.browser.get("/api/approvals")).json()["approvals"]
