@@ -57,7 +57,7 @@ def link_invalid() -> Problem:
     return Problem(
         403,
         "link-invalid",
-        "This link or code is wrong, expired or was used. Ask for a new link.",
+        "This link or code is wrong, has expired or was already used. Request a new link.",
     )
 
 
