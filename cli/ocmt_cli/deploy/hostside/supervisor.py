@@ -79,7 +79,7 @@ class Supervisor(Protocol):
         """The releases with a process, including draining ones."""
 
     def readiness_socket(self, release: str) -> Path:
-        """The release's readiness socket."""
+        """The Unix socket on which a running release reports whether it is ready."""
 
     def at_boot(self, release: str) -> None:
         """Make the machine start only this release at boot."""
