@@ -14,6 +14,7 @@ from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ocmt_management.auth.service import lock_user
 from ocmt_management.db import Base
 
 MAX_NAME = 40
@@ -77,6 +78,7 @@ async def identity_of(session: AsyncSession, user_id: str) -> IdentityView:
 
 
 async def set_identity(session: AsyncSession, user_id: str, wanted: IdentityRequest) -> None:
+    await lock_user(session, user_id)  # several tabs may do so at once
     await session.merge(Identity(user_id=user_id, name=wanted.name, face=wanted.face))
 
 

@@ -225,6 +225,17 @@ async def test_each_user_and_each_device_gets_its_own_and_turns_off_its_own(
     assert push_service.pushed.empty()
 
 
+@pytest.mark.both_databases
+async def test_the_tabs_of_a_device_may_subscribe_at_once(
+    app: FastAPI, ada: httpx2.AsyncClient, push_service: PushService
+) -> None:
+    bodies = [Device(push_service.server.url, str(n)).subscription() for n in range(10)]
+    answers = await asyncio.gather(*(ada.put(SUBSCRIPTION, json=body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {204}
+    await notify(app, await id_of(ada))
+    assert push_service.pushed.qsize() == 1
+
+
 @pytest.mark.parametrize(
     ("endpoint", "code"),
     [
