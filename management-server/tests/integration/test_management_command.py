@@ -155,6 +155,31 @@ def test_the_vaults_key_is_replaced_while_it_serves(
     assert not [secret for secret in seen_secrets if secret in log]
 
 
+def test_keys_may_be_replaced_while_it_starts(env_file: Path, port: int) -> None:
+    process = subprocess.Popen(
+        command("--env-file", str(env_file)), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not is_open(port):  # it listens before it handles signals
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        assert httpx2.get(f"http://127.0.0.1:{port}/health", timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, log
+    assert "vault keys read again" in log
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_a_taken_port_is_reported_with_exit_code_75(env_file: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         ended = run("serve", "--env-file", str(env_file))
