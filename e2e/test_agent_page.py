@@ -76,7 +76,9 @@ def test_times_and_the_heartbeat_reach_the_agent(stack: Stack, chat: ChatPage) -
     policy = stack.agent("GET", f"/api/containers/{user_id}/policy").json()
     assert (policy["pauseAfterMs"], policy["heartbeatMinutes"]) == (900_000, 60)
     config = json.loads(
-        (stack.data / "agent" / "agents" / user_id / "openclaw.json").read_text(encoding="utf-8")
+        (stack.data / "agent" / "agents" / stack.home(user_id) / "openclaw.json").read_text(
+            encoding="utf-8"
+        )
     )
     assert config["agents"]["defaults"]["heartbeat"]["every"] == "60m"
 

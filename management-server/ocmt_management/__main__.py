@@ -190,6 +190,8 @@ async def _print_audit(
 
 
 def _serve(settings: ManagementSettings, env_file: Path | None) -> int:
+    # Held back until the server handles it, since the signal's default action ends the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     handover = Handover.from_environment()
     credentials = HostCredentials(settings.tls_dir) if settings.tls_dir else None
     keys = KeyRing(asyncio.run(open_keys(settings)))
@@ -242,6 +244,7 @@ class _Server(HandoverServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         notify_ready()
 
     def _hang_up(self) -> None:

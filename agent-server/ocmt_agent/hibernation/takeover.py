@@ -66,6 +66,9 @@ class Takeover:
         return True
 
     async def _can_use(self, spare: Agent, agent: Agent) -> bool:
+        # The state was prepared before the wait for memory; the image may have changed since.
+        if spare.openclaw != agent.openclaw:
+            return False
         homes = self._runtime.home(spare.user_id), self._runtime.home(agent.user_id)
         return are_on_one_disk(*homes) and await self._pool.is_current(spare)
 

@@ -14,13 +14,14 @@ from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from ocmt_management.auth.service import lock_user
 from ocmt_management.db import Base
+from ocmt_management.picture_types import picture_type
 
 MAX_NAME = 40
 MAX_FACE = 24_000
 """Characters: a picture of 128 pixels has some thousand."""
-_PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})")
-_SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+_PICTURE = re.compile(r"data:(image/(?:png|jpeg|webp));base64,([A-Za-z0-9+/]+={0,2})")
 _EMOJI = re.compile(r"[^\s\w\x00-\x22\x24-\x29\x2b-\x7f]{1,16}")
 
 
@@ -40,7 +41,7 @@ def _shown(face: str) -> str:
         return face
     if picture is None:
         raise ValueError("choose an emoji, or a picture as PNG, JPEG or WebP")
-    if not base64.b64decode(picture[2] + "==").startswith(_SIGNATURES[picture[1]]):
+    if picture_type(base64.b64decode(picture[2] + "==")) != picture[1]:
         raise ValueError("this is not a picture of the type that it is said to have")
     return face
 
@@ -77,6 +78,7 @@ async def identity_of(session: AsyncSession, user_id: str) -> IdentityView:
 
 
 async def set_identity(session: AsyncSession, user_id: str, wanted: IdentityRequest) -> None:
+    await lock_user(session, user_id)  # several tabs may do so at once
     await session.merge(Identity(user_id=user_id, name=wanted.name, face=wanted.face))
 
 

@@ -13,17 +13,10 @@ from ocmt_management.chat.connection import ChatConnection
 from ocmt_management.chat.dependencies import AnswerFollower, OpenChats, UploadSpace
 from ocmt_management.chat.rows import CONVERSATION, FILE_ID
 from ocmt_management.llm.dependencies import Llm
+from ocmt_management.picture_types import PICTURES, picture_type
 from ocmt_management.tools.dependencies import Approvals
 
 router = APIRouter()
-
-# Types served for display as pictures; everything else is offered as a download.
-_PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-)
 
 
 @router.websocket("/api/chat")
@@ -87,16 +80,9 @@ async def attachment(
     return _served(whole(), kept, picture_type(first))
 
 
-def picture_type(beginning: bytes) -> str:
-    """The type of a picture that begins with these bytes; empty for everything else."""
-    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for signature, kind in _SIGNATURES if beginning.startswith(signature)), "")
-
-
 def _served(pieces: AsyncIterator[bytes], kept: AsyncExitStack, kind: str) -> StreamingResponse:
     """Serve a file as a picture or to be saved. `kept` is closed at the end."""
-    picture = kind in _PICTURES
+    picture = kind in PICTURES
 
     async def body() -> AsyncIterator[bytes]:
         async with kept:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.auth.service import lock_user
 from ocmt_management.notifications.models import PushSubscription
 
 
@@ -13,7 +14,11 @@ class SubscriptionRepository:
         self._session = session
 
     async def replace(self, row: PushSubscription) -> None:
-        """Store a device's subscription in place of an earlier one."""
+        """Store a device's subscription in place of an earlier one.
+
+        Locks the user's row, since the tabs of a device may do so at once.
+        """
+        await lock_user(self._session, row.user_id)
         await self.delete(row.user_id, row.session_id)
         self._session.add(row)
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.auth.service import Status, User
 from ocmt_management.tools.approval_models import ToolApproval
 from ocmt_management.tools.approval_states import (
     OPEN,
+    TOLD,
     ApprovalState,
     Delivery,
     Event,
@@ -140,7 +142,11 @@ class ApprovalRepository:
         return rows.all()
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[Due]:
-        """Approvals of all users that need attention now, the longest overdue first."""
+        """Approvals of all users that need attention now, the longest overdue first.
+
+        An outcome for a user who is suspended is left out until it can be delivered.
+        """
+        to_be_told = ToolApproval.state.in_(TOLD) & (ToolApproval.delivery != Delivery.HELD)
         rows = await self._session.execute(
             select(
                 ToolApproval.user_id,
@@ -149,7 +155,8 @@ class ApprovalRepository:
                 ToolApproval.delivery,
                 ToolApproval.expires_at,
             )
-            .where(ToolApproval.next_at <= now)
+            .join(User, User.id == ToolApproval.user_id)
+            .where(ToolApproval.next_at <= now, or_(User.status == Status.ACTIVE, ~to_be_told))
             .order_by(ToolApproval.next_at)
             .limit(limit)
         )

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ocmt_management.auth.service import Status, User
 from ocmt_management.tools.models import ConnectionRequest, Wanted
 
 
@@ -47,11 +48,13 @@ class ConnectionRequestRepository:
         )
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[str]:
-        """The users with requests that are due."""
+        """The active users with requests that are due, those that have been so longest first."""
         rows = await self._session.scalars(
             select(ConnectionRequest.user_id)
-            .where(ConnectionRequest.deliver_at <= now)
-            .distinct()
+            .join(User, User.id == ConnectionRequest.user_id)
+            .where(ConnectionRequest.deliver_at <= now, User.status == Status.ACTIVE)
+            .group_by(ConnectionRequest.user_id)
+            .order_by(func.min(ConnectionRequest.deliver_at))
             .limit(limit)
         )
         return rows.all()

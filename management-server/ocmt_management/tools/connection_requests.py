@@ -60,7 +60,7 @@ class ConnectionRequests:
             return mark_of(row.id)
 
     async def due(self) -> Sequence[str]:
-        """The users whose agents have to be told something now."""
+        """The active users whose agents have to be told something now, at most `_AT_ONCE`."""
         async with self._database.read() as session:
             return await ConnectionRequestRepository(session).due(self._clock(), limit=_AT_ONCE)
 

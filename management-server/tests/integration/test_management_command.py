@@ -80,7 +80,7 @@ def test_it_serves_signs_in_by_an_operator_link_and_stops_cleanly(
         assert found, made.stderr
         seen_secrets.add(found[1])
 
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as browser:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as browser:
             answer = browser.post("/api/auth/session", json={"token": found[1]})
             assert answer.json()["user"]["email"] == "admin@localhost"
             seen_secrets.update(browser.cookies.values())
@@ -106,7 +106,9 @@ def test_the_vaults_key_is_replaced_while_it_serves(
         server.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + 60
         while True:
-            shown = re.findall(r'ocmt_vault_key\{id="(\w+)"\}', httpx2.get(f"{url}/metrics").text)
+            shown = re.findall(
+                r'ocmt_vault_key\{id="(\w+)"\}', httpx2.get(f"{url}/metrics", timeout=60).text
+            )
             if shown == ids:
                 return
             assert time.monotonic() < deadline, shown
@@ -117,7 +119,7 @@ def test_the_vaults_key_is_replaced_while_it_serves(
         return browser.put("/api/secrets/FOO", json={"value": "a secret value"}).status_code
 
     url = f"http://127.0.0.1:{port}"
-    with serving(env_file, port) as server, httpx2.Client(base_url=url) as browser:
+    with serving(env_file, port) as server, httpx2.Client(base_url=url, timeout=60) as browser:
         link = run("sign-in-link", "--env-file", str(env_file)).stdout
         token = link.rpartition("#")[2].strip()
         browser.post("/api/auth/session", json={"token": token})
@@ -151,6 +153,31 @@ def test_the_vaults_key_is_replaced_while_it_serves(
         _, log = server.communicate(timeout=60)
     assert "vault keys not read again" in log
     assert not [secret for secret in seen_secrets if secret in log]
+
+
+def test_keys_may_be_replaced_while_it_starts(env_file: Path, port: int) -> None:
+    process = subprocess.Popen(
+        command("--env-file", str(env_file)), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not is_open(port):  # it listens before it handles signals
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        assert httpx2.get(f"http://127.0.0.1:{port}/health", timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, log
+    assert "vault keys read again" in log
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_taken_port_is_reported_with_exit_code_75(env_file: Path, port: int) -> None:

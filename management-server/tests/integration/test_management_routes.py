@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from ocmt_management.app import ROUTERS
+from ocmt_management.auth.dependencies import CurrentUser, PresentUser
 from ocmt_management.settings import ManagementSettings
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
@@ -60,6 +63,27 @@ def documented() -> set[tuple[str, str]]:
 
 def test_every_route_is_documented_and_every_documented_route_is_there() -> None:
     assert routes() == documented()
+
+
+def test_the_requests_that_do_not_extend_a_session_are_documented() -> None:
+    (sentence,) = re.findall(r"counts as use, except (.+?\.)\s", API_PAGE.read_text(), re.DOTALL)
+    listed = set(re.findall(r"`([A-Z]+) (/[^`]*)`", sentence))
+    (present,), (current,) = get_args(PresentUser)[1:], get_args(CurrentUser)[1:]
+    found = {
+        (method, route.path)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        and present.dependency in (calls := calls_of(route.dependant))
+        and current.dependency not in calls
+        for method in route.methods or ()
+    }
+    assert listed == found | {("GET", "/api/start")}
+
+
+def calls_of(dependant: Dependant) -> set[object]:
+    """Every dependency of a route, and theirs."""
+    return {dependant.call}.union(*map(calls_of, dependant.dependencies))
 
 
 def test_the_open_routes_exist() -> None:

@@ -19,7 +19,7 @@ SignIn = Callable[[str], Awaitable[httpx2.AsyncClient]]
 
 # What the background loops look for, of all users.
 ALL_USERS = re.compile(
-    r"tool_approvals.next_at <=|tool_catalogues.sent_version <|DISTINCT connection_requests.user_id"
+    r"tool_approvals.next_at <=|tool_catalogues.sent_version <|GROUP BY connection_requests.user_id"
 )
 # A user's rows: every table with a column that says whose they are.
 OWNED = {table.name for table in Base.metadata.sorted_tables if "user_id" in table.columns}

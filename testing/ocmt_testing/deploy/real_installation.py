@@ -37,9 +37,9 @@ _SETTINGS: dict[Role, tuple[str, int]] = {
     "mgmt": ("OWN_AWAKE_HOURS_MAX", 10),
     "agent": ("PAUSE_AFTER_MS", 1_000_000),
 }
-_MAIN = "management-server/ocmt_management/__main__.py"
-_SERVES = "        return _serve(settings)\n"
-_BROKEN = '        raise SystemExit("broken on purpose")\n'
+MAIN = "management-server/ocmt_management/__main__.py"
+SERVES = "            return _serve(settings, chosen.env_file)\n"
+_BROKEN = '            raise SystemExit("broken on purpose")\n'
 _MIGRATIONS = "management-server/ocmt_management/migrations/versions"
 _MIGRATION = '''\
 """A migration of a history."""
@@ -200,10 +200,10 @@ class RealInstallation:
                 file.write(f"\n# Change {self._changes} of a history.\n")
         if "mgmt" in roles:
             self._add_migration(newest)
-            main = self._checkout / _MAIN
-            sound = main.read_text().replace(_BROKEN, _SERVES)
-            assert _SERVES in sound
-            main.write_text(sound.replace(_SERVES, _BROKEN) if broken else sound)
+            main = self._checkout / MAIN
+            sound = main.read_text().replace(_BROKEN, SERVES)
+            assert SERVES in sound
+            main.write_text(sound.replace(SERVES, _BROKEN) if broken else sound)
         _git(self._checkout, "add", "management-server", "agent-server")
         _git(self._checkout, "commit", "--quiet", "--message", f"Change {self._changes}")
 

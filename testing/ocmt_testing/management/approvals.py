@@ -349,7 +349,7 @@ class Process:
 
     async def waiting(self, user_id: str) -> ApprovalView:
         """Wait until a call waits, and return it as the person sees it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for one in await self.approvals.latest(user_id):
                     if one["state"] == "waiting":
@@ -358,7 +358,7 @@ class Process:
 
     async def holding(self, count: int) -> None:
         """Wait until this process holds `count` requests."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.approvals._holders.total() < count:  # noqa: ASYNC110 -- no event says so
                 await asyncio.sleep(0.01)
 

@@ -1,8 +1,9 @@
 """Management processes that refresh a token, and are killed by SIGKILL at a chosen line of it.
 
 `python -m ocmt_testing.management.killed_refresh` reads the settings as one line of JSON, then one
-job a line, and answers each with one line: how the process ended. Each job is a fork with the whole
-management server in it but its socket, so that the imports are paid for once.
+job a line, and answers each with one line: how the process ended, with the traceback of what it
+raised. Each job is a fork with the whole management server in it but its socket, so that the
+imports are paid for once.
 
 A job's `at` is the number of a line among those that run between the beginning of the refresh and
 its end, in the files of `TRACED`; or a text that the source line has, for a named point; or `null`
@@ -15,6 +16,8 @@ import linecache
 import os
 import signal
 import sys
+import traceback
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -86,18 +89,32 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # its log
+            code, told = 1, ""
             try:
                 settings = load(ManagementSettings, environ=environ)
-                lines = asyncio.run(_refresh(settings, json.loads(line)))
-                os.write(writing, str(lines).encode())
+                told = str(asyncio.run(_refresh(settings, json.loads(line))))
+                code = 0
+            except BaseException:
+                told = traceback.format_exc()
             finally:
-                os._exit(0)
+                with suppress(BaseException), os.fdopen(writing, "w") as answer:
+                    answer.write(told)
+                os._exit(code)
         os.close(writing)
-        _, status = os.waitpid(child, 0)
         with os.fdopen(reading) as said:
             told = said.read()
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        print(json.dumps({"killed": killed, "lines": int(told) if told else None}), flush=True)
+        _, status = os.waitpid(child, 0)
+        print(json.dumps(_ended(status, told)), flush=True)
+
+
+def _ended(status: int, told: str) -> dict[str, Any]:
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    whole = os.waitstatus_to_exitcode(status) == 0
+    return {
+        "killed": killed,
+        "lines": int(told) if whole else None,
+        "error": None if whole or killed else told or f"wait status {status}",
+    }
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Tab:
         await self.send(type="send", id=sent, text=text)
         return sent
 
-    async def gets(self, kind: str, *, within_s: float = 20, **fields: Any) -> Frame:
+    async def gets(self, kind: str, *, within_s: float = 60, **fields: Any) -> Frame:
         """Wait for a frame of this type with these fields, and remove it from `frames`.
 
         Raises `TimeoutError`, or `AssertionError` if the chat is closed first.
@@ -64,7 +64,7 @@ class Tab:
 
         return await self.find(fits, within_s=within_s)
 
-    async def find(self, fits: Callable[[Frame], bool], *, within_s: float = 20) -> Frame:
+    async def find(self, fits: Callable[[Frame], bool], *, within_s: float = 60) -> Frame:
         async with asyncio.timeout(within_s):
             while True:
                 for frame in self.frames:
@@ -78,7 +78,7 @@ class Tab:
 
     async def closed(self) -> int | None:
         """Wait until the socket is closed, and return the close code. Raises `TimeoutError`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._reading
         return self.socket.close_code
 

@@ -30,12 +30,12 @@ async def id_of(browser: httpx2.AsyncClient) -> str:
 
 
 async def agent_is(app: FastAPI, user_id: str, *states: str) -> AgentView:
-    """Wait until the user's agent has one of these states. Raises `AssertionError` after 20 s."""
+    """Wait until the user's agent has one of these states. Raises `AssertionError` after 60 s."""
     agents = app.state.agents
     wanted = {AgentState(state) for state in states}
     view: AgentView | None = None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with agents.statuses.watch(user_id) as changed:
                 while True:
                     changed.clear()

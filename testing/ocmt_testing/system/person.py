@@ -26,7 +26,7 @@ class Person:
     @property
     def state_folder(self) -> Path:
         """The agent's files on its host."""
-        return self.stack.data / "agent" / "agents" / self.id / "state"
+        return self.stack.data / "agent" / "agents" / self.stack.home(self.id) / "state"
 
     def add_server(self, name: str, url: str, header: str, key: str) -> dict[str, Any]:
         body = {"name": name, "url": url, "credentialName": header, "credential": key}

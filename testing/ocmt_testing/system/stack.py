@@ -107,6 +107,10 @@ class Stack:
     def state(self, user_id: str) -> str:
         return next(str(c["hibernationState"]) for c in self.containers() if c["userId"] == user_id)
 
+    def home(self, user_id: str) -> str:
+        """The name of the agent's folder and container: the user's id, or that of a spare."""
+        return next(str(c["home"]) for c in self.containers() if c["userId"] == user_id)
+
     def events(self, user_id: str) -> list[dict[str, Any]]:
         """An agent's events, oldest first."""
         listed = self.agent("GET", f"/api/containers/{user_id}/events?limit=200")

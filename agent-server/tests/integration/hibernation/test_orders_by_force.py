@@ -78,15 +78,16 @@ async def test_a_gateway_that_does_not_answer_is_frozen_or_stopped_all_the_same(
 
 
 async def test_without_force_a_gateway_that_does_not_answer_is_a_refusal_with_the_cure(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_host(tmp_path, WAKE_TIMEOUT_MS="500") as host:
+    async with open_host(tmp_path, WAKE_TIMEOUT_MS="60000") as host:
         agent = await host.provision()
+        monkeypatch.setattr(host.parts.hibernation.reconciler, "_wake_timeout_s", 0.1)
         agent.access = None
         host.gateway.silent = True
         status, shown = await order(host, "pause")
         assert (status, shown["code"], host.state()) == (503, "runtime-failed", S.RUNNING)
-        assert "did not answer within 0.5 s. Restart the agent" in str(shown["detail"])
+        assert "did not answer within 0.1 s. Restart the agent" in str(shown["detail"])
 
 
 async def test_an_idle_agent_loses_nothing_and_a_sleeper_can_be_stopped(tmp_path: Path) -> None:

@@ -121,19 +121,16 @@ async def test_an_agent_started_behind_our_back_is_waking_until_its_gateway_answ
         assert not machine.gateway.closed("ada")
 
 
-async def test_one_that_never_answers_is_not_waking_for_ever(tmp_path: Path) -> None:
+async def test_one_that_never_answers_is_not_waking_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = Machine(tmp_path)
-    async with open_host(
-        tmp_path,
-        runtime=machine.runtime,
-        gateway=machine.gateway,
-        clock=machine.clock,
-        WAKE_TIMEOUT_MS="50",
-    ) as host:
+    async with machine.server() as host:
         agent = await host.provision()
         await host.orders.hibernate("ada", "stop")
         restarted(machine.runtime.containers["ada"])
         machine.gateway.silent = True
+        monkeypatch.setattr(host.parts.hibernation.reconciler, "_wake_timeout_s", 0.05)
         await host.sweep()
         assert (host.state(), agent.access) == (S.RUNNING, None)
         machine.gateway.silent = False

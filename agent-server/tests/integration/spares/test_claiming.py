@@ -238,7 +238,7 @@ async def test_a_user_whose_state_is_here_goes_on_with_it(tmp_path: Path) -> Non
 async def test_a_claim_that_fails_is_made_in_the_usual_way_and_the_events_say_so(
     tmp_path: Path, what: str
 ) -> None:
-    async with open_host(tmp_path, WAKE_TIMEOUT_MS="200") as host:
+    async with open_host(tmp_path) as host:
         (spare,) = await host.make_spares(1)
         home = spare.user_id
         match what:

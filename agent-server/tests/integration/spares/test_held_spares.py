@@ -159,18 +159,22 @@ async def test_one_that_does_not_work_is_replaced_by_a_boot(
         assert of_users(host) == {host.gateway.home("ada")}
 
 
-async def test_one_whose_gateway_does_not_answer_is_replaced_by_a_boot(tmp_path: Path) -> None:
-    async with open_host(tmp_path, WAKE_TIMEOUT_MS="300") as host:
+async def test_one_whose_gateway_does_not_answer_is_replaced_by_a_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_host(tmp_path, WAKE_TIMEOUT_MS="60000") as host:
         await stopped(host)
         (spare,) = await host.make_spares(1, held=True)
         stop = host.runtime.stop
 
         async def stop_and_answer(user_id: str, *, grace_s: float) -> None:
+            monkeypatch.undo()  # the boot that follows has its time
             await stop(user_id, grace_s=grace_s)
             host.gateway.silent = False
 
         host.runtime.stop = stop_and_answer  # type: ignore[method-assign]
         host.gateway.silent = True
+        monkeypatch.setattr(host.wakes, "_wake_timeout_s", 0.1)
         await use(host)
         assert host.gateway.home("ada") == spare.user_id
         assert any("did not answer in time" in why for why in await whys(host))
@@ -291,6 +295,31 @@ async def test_one_is_used_once_its_agent_is_on_the_same_openclaw(tmp_path: Path
         await use(host)
         assert runtime.calls["start"] == starts
         assert host.parts.registry.get("ada").openclaw == "2026.9.7"
+
+
+async def test_one_with_an_openclaw_for_which_the_state_was_not_copied_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image may be replaced while the agent waits for memory."""
+    runtime = FakeRuntime()
+    async with open_host(tmp_path, runtime=runtime) as host:
+        ada = await stopped(host)
+        runtime.openclaw, before = "2026.9.7", runtime.openclaw
+        (spare,) = await host.make_spares(1, held=True)
+        prepare = host.wakes._states.prepare
+
+        async def prepare_before_it_was_replaced(agent: Agent) -> None:
+            await prepare(agent)
+            agent.openclaw = before
+
+        monkeypatch.setattr(host.wakes._states, "prepare", prepare_before_it_was_replaced)
+        with pytest.raises(Problem, match="Try again"):
+            await use(host)
+        assert (host.gateway.home("ada"), ada.old_home) == ("ada", None)
+        assert host.parts.spares.ready(held=True) == [spare]
+        monkeypatch.undo()
+        await use(host)
+        assert ada.openclaw == "2026.9.7"
 
 
 async def test_a_held_gateway_which_handles_no_signal_is_not_waited_for_at_the_end(

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from ocmt_cli.checkout import ROOT
 from ocmt_cli.deploy.inventory import Role
 from ocmt_testing.deploy.history import History
+from ocmt_testing.deploy.real_installation import MAIN, SERVES
 from ocmt_testing.deploy.stub_installation import stub_installation
 
 FUSES = st.one_of(st.none(), st.integers(0, 60))
@@ -81,3 +83,7 @@ TestHistories.settings = settings(max_examples=100, stateful_step_count=8)
 # If the time limit ends an example, hypothesis repeats it, and reports a flaky strategy instead.
 TestLongHistories = pytest.mark.nightly(pytest.mark.timeout(1700)(LongHistories.TestCase))
 TestLongHistories.settings = settings(max_examples=600, stateful_step_count=20)
+
+
+def test_the_line_that_real_histories_break_is_in_the_server() -> None:
+    assert (ROOT / MAIN).read_text().count(SERVES) == 1

@@ -342,3 +342,16 @@ async def test_an_admin_sees_all_agents_and_renews_their_tokens(
     assert await token_hash_in(app, bob) != hash_of(old)
     await agent_is(app, bob, "running")
     assert await token_hash_in(app, bob) == hash_of(dict(agent_server.provisioned)[bob])
+
+
+@pytest.mark.both_databases
+async def test_several_tabs_may_name_the_agent_at_once(
+    app: FastAPI, sign_in: SignIn, agent_server: FakeAgentServer
+) -> None:
+    browser, _ = await signed_in_with_agent(app, sign_in)
+    wanted = [{"name": f"Fox {number}", "face": "🦊"} for number in range(10)]
+    answers = await asyncio.gather(
+        *(browser.put("/api/agent/identity", json=one) for one in wanted)
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert (await browser.get("/api/me")).json()["agent"] in wanted

@@ -11,6 +11,7 @@ from ocmt_common.problems import Problem
 from ocmt_management.auth.models import Status, User
 from ocmt_management.tools import approvals as approvals_module
 from ocmt_management.tools.approval_models import ToolApproval
+from ocmt_management.tools.approval_repository import ApprovalRepository
 from ocmt_management.tools.approval_states import Decision
 from ocmt_management.tools.approvals import MAX_WAITING
 from ocmt_management.tools.models import Rule, ToolServer
@@ -378,6 +379,7 @@ async def test_a_suspended_persons_approved_call_is_asked_for_again_once_they_ar
     assert (await server.waiting(ada))["changed"] == ["account"]
 
 
+@pytest.mark.both_databases
 async def test_a_suspended_persons_agent_gets_no_message_until_they_are_back(world: World) -> None:
     ada, server = await world.person(), world.start()
     await server.gives_up(world.call(ada))
@@ -385,6 +387,9 @@ async def test_a_suspended_persons_agent_gets_no_message_until_they_are_back(wor
     await server.runner.idle()
     async with world.database.write() as session:
         await session.execute(update(User).where(User.id == ada).values(status="suspended"))
+    world.now += timedelta(minutes=10)
+    async with world.database.read() as session:
+        assert await ApprovalRepository(session).due(world.now, limit=1) == []
 
     await world.settle()
     assert world.transcripts[ada].messages == {}

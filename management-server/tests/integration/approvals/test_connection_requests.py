@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from ocmt_common.problems import Problem
 from ocmt_management.auth.models import Status, User
+from ocmt_management.tools import connection_requests
 from ocmt_management.tools.connection_requests import (
     MAX_WAITING,
     WAITS,
@@ -31,6 +32,11 @@ async def rows(world: World, user_id: str) -> list[ConnectionRequest]:
             select(ConnectionRequest).where(ConnectionRequest.user_id == user_id)
         )
         return list(found)
+
+
+async def become(world: World, user_id: str, status: Status) -> None:
+    async with world.database.write() as session:
+        await session.execute(update(User).where(User.id == user_id).values(status=status))
 
 
 def told(world: World, user_id: str) -> list[str]:
@@ -116,18 +122,33 @@ async def test_a_suspended_person_and_an_agent_that_is_away_are_told_later(world
     ada, server = await world.person(), world.start()
     await server.connection_requests.add(ada, Wanted.ACCOUNT, "github")
     await connect(world, ada, "github")
-
-    async def become(status: Status) -> None:
-        async with world.database.write() as session:
-            await session.execute(update(User).where(User.id == ada).values(status=status))
-
-    await become(Status.SUSPENDED)
+    await become(world, ada, Status.SUSPENDED)
     await server.attend()
     assert told(world, ada) == []
-    await become(Status.ACTIVE)
+    await become(world, ada, Status.ACTIVE)
     world.unreachable = Problem(503, "agent-server-unreachable", "It is away.")
     await world.settle()
     assert told(world, ada) == []
     world.unreachable = None
     await world.settle()
     assert len(told(world, ada)) == 1
+
+
+@pytest.mark.both_databases
+async def test_those_who_wait_longest_come_first_and_the_suspended_hold_up_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = world.start()
+    people = [await world.person() for _ in range(5)]
+    for wanted in ("github", "notion"):
+        for user_id in people:
+            world.now += timedelta(seconds=1)
+            await server.connection_requests.add(user_id, Wanted.ACCOUNT, wanted)
+            await connect(world, user_id, wanted)
+    await become(world, people[0], Status.SUSPENDED)
+    await become(world, people[2], Status.DELETING)
+    assert await server.connection_requests.due() == [people[1], people[3], people[4]]
+    monkeypatch.setattr(connection_requests, "_AT_ONCE", 2)
+    assert await server.connection_requests.due() == [people[1], people[3]]
+    await become(world, people[0], Status.ACTIVE)
+    assert await server.connection_requests.due() == people[:2]

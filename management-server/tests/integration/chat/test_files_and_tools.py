@@ -106,7 +106,7 @@ async def test_the_files_of_a_chat_that_ends_are_dropped(app: FastAPI, tab: Tab)
     await tab.gets("history")
     assert app.state.upload_space.chars == 4
     await tab.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while app.state.upload_space.chars:  # noqa: ASYNC110 (nothing tells)
             await asyncio.sleep(0.01)
 

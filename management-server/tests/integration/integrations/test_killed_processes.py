@@ -47,6 +47,7 @@ class Processes:
         line = await self._program.stdout.readline()
         assert line, "the program ended"
         found: dict[str, Any] = json.loads(line)
+        assert found["error"] is None, found["error"]
         return found
 
 

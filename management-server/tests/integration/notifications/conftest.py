@@ -9,9 +9,11 @@ from ocmt_testing.management.push_service import PushService, running_push_servi
 
 @pytest.fixture
 def settings(
-    make_settings: Callable[..., ManagementSettings], its_settings: dict[str, str]
+    make_settings: Callable[..., ManagementSettings],
+    database_url: str,
+    its_settings: dict[str, str],
 ) -> ManagementSettings:
-    return make_settings(**its_settings, private_hosts="127.0.0.1")
+    return make_settings(database_url=database_url, **its_settings, private_hosts="127.0.0.1")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ocmt_management.notifications import sender
 from ocmt_management.notifications.service import ATTENTION_LASTS
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.page import Tab
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import agent_is, id_of, until
 from ocmt_testing.management.push_service import Device, PushService, signed_claims
 from ocmt_testing.management.serving import Server
 from starlette.responses import RedirectResponse, Response
@@ -74,7 +74,7 @@ async def test_a_finished_answer_reaches_the_device_and_nobody_on_the_way_can_re
     await gateway.finish(run)
     await tab.gets("final")
 
-    pushed = await asyncio.wait_for(push_service.pushed.get(), 10)
+    pushed = await asyncio.wait_for(push_service.pushed.get(), 60)
 
     assert device.read(pushed.body) == {"kind": "answer", "conversation": "main"}
     assert pushed.path == "/push/a"
@@ -103,20 +103,20 @@ async def test_an_answer_whose_page_went_away_reaches_the_device(
     await tab.gets("delta")
     await tab.close()
     # The server follows the answer on a connection of its own, and only then it ends.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while gateway.asked[-1][0] != "chat.history":
             await gateway.requests.get()
     await gateway.say(conversation, ", therefore.")
     await gateway.finish(conversation)
 
-    pushed = await asyncio.wait_for(push_service.pushed.get(), 20)
+    pushed = await asyncio.wait_for(push_service.pushed.get(), 60)
 
     assert device.read(pushed.body) == {"kind": "answer", "conversation": conversation}
     assert not gateway.sockets or await _closed(gateway)
 
 
 async def _closed(gateway: Any) -> bool:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while gateway.sockets:  # noqa: ASYNC110 (the double has no event for it)
             await asyncio.sleep(0.01)
     return True
@@ -132,8 +132,10 @@ async def test_no_agent_is_followed_for_a_user_without_notifications(
     await tab.gets("delta")
     asked = len(gateway.asked)
     await tab.close()
-    await _closed(gateway)
+    # Not before its chat has ended here is the follower told of the answer.
+    await until(lambda: not app.state.open_chats._open)
     await asyncio.gather(*app.state.answer_follower._tasks)
+    await _closed(gateway)
     assert len(gateway.asked) == asked
     assert app.state.answer_follower._followed == {}
 
@@ -221,6 +223,17 @@ async def test_each_user_and_each_device_gets_its_own_and_turns_off_its_own(
     pushed = push_service.pushed.get_nowait()
     assert (pushed.path, again.read(pushed.body)["number"]) == ("/push/phone-again", 8)
     assert push_service.pushed.empty()
+
+
+@pytest.mark.both_databases
+async def test_the_tabs_of_a_device_may_subscribe_at_once(
+    app: FastAPI, ada: httpx2.AsyncClient, push_service: PushService
+) -> None:
+    bodies = [Device(push_service.server.url, str(n)).subscription() for n in range(10)]
+    answers = await asyncio.gather(*(ada.put(SUBSCRIPTION, json=body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {204}
+    await notify(app, await id_of(ada))
+    assert push_service.pushed.qsize() == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 from ocmt_management.agents.identity import MAX_FACE, IdentityRequest, is_emoji, with_identity
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n....").decode()
+WEBP = base64.b64encode(b"RIFF....WEBPVP8 ").decode()
+WAVE = base64.b64encode(b"RIFF....WAVEfmt ").decode()
 TEMPLATE = """# IDENTITY.md - Who Am I?
 
 - **Name:**
@@ -38,10 +40,20 @@ def test_a_file_without_the_fields_gets_them(text: str) -> None:
     assert with_identity(written, "Ada", "🦊") == written
 
 
-@pytest.mark.parametrize("face", ["", "🦊", "👩🏽‍🚀", "☀️", f"data:image/png;base64,{PNG}"])
+@pytest.mark.parametrize(
+    "face",
+    [
+        "",
+        "🦊",
+        "👩🏽‍🚀",
+        "☀️",
+        f"data:image/png;base64,{PNG}",
+        f"data:image/webp;base64,{WEBP}",
+    ],
+)
 def test_an_emoji_or_a_small_picture_is_a_face(face: str) -> None:
     assert IdentityRequest(name=" Ada ", face=face).name == "Ada"
-    assert is_emoji(face) == (face not in ("", f"data:image/png;base64,{PNG}"))
+    assert is_emoji(face) == (face != "" and not face.startswith("data:"))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +68,7 @@ def test_an_emoji_or_a_small_picture_is_a_face(face: str) -> None:
         f"data:image/svg+xml;base64,{PNG}",
         f"data:text/html;base64,{PNG}",
         f"data:image/jpeg;base64,{PNG}",
+        f"data:image/webp;base64,{WAVE}",
         f"data:image/png;base64,{PNG}\"onerror='",
         "data:image/png;base64," + PNG + "A" * MAX_FACE,
     ],

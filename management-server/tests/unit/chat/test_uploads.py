@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from ocmt_common.problems import Problem
 from ocmt_management.chat import frames
-from ocmt_management.chat.endpoints import picture_type
 from ocmt_management.chat.frames import AttachFrame, SendFrame, is_use
 from ocmt_management.chat.uploads import MAX_CHARS, MAX_MESSAGES, Uploads, UploadSpace
 from ocmt_management.chat.uploads import MIN_PIECE_CHARS as LEAST
+from ocmt_management.picture_types import picture_type
 
 ID = str(uuid4())
 OTHER = str(uuid4())
