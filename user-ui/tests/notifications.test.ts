@@ -14,9 +14,11 @@ function world(
     anywhere?: boolean;
     permission?: string;
     subscribed?: boolean;
+    /** Whether the browser takes the worker; it does not from an address with a doubtful certificate. */
+    works?: boolean;
   } = {},
 ) {
-  const { permission = "granted", subscribed = false } = set;
+  const { permission = "granted", subscribed = false, works = true } = set;
   let { on = false } = set;
   let { anywhere = on } = set;
   const calls: string[] = [];
@@ -38,8 +40,11 @@ function world(
     pushManager: { subscribe, getSubscription: () => Promise.resolve(subscription) },
   };
   const worker = Object.assign(new EventTarget(), {
-    register: () => Promise.resolve(registration),
-    ready: Promise.resolve(registration),
+    register: () =>
+      works
+        ? Promise.resolve(registration)
+        : Promise.reject(new DOMException("certificate", "SecurityError")),
+    ready: works ? Promise.resolve(registration) : new Promise(() => undefined),
   });
   vi.stubGlobal("isSecureContext", true);
   vi.stubGlobal("PushManager", Object);
@@ -109,6 +114,16 @@ describe("the switch for notifications", () => {
     expect(text()).toContain("gets no notifications any more");
   });
 
+  it("stays off, and can be tried again, where no worker can start", async () => {
+    const { api, calls } = world({ works: false });
+    const { input, text } = await settings(api);
+    input?.click();
+    await settled();
+    expect(calls).toEqual(["GET "]);
+    expect([input?.checked, input?.disabled]).toEqual([false, false]);
+    expect(text()).toContain("refuses notifications here");
+  });
+
   it.each([
     ["insecure", { isSecureContext: false }, "only for pages with https"],
     ["none", { PushManager: undefined }, "has no notifications"],
@@ -150,6 +165,12 @@ describe("a page that is opened", () => {
     end();
     document.dispatchEvent(new Event("visibilitychange"));
     expect(told().slice(1)).toEqual(['{"visible":true}', '{"visible":true}', '{"visible":false}']);
+  });
+
+  it("says that it is visible where no worker can start, too", async () => {
+    const { api, calls } = world({ anywhere: true, works: false });
+    (await begin(api, () => undefined))();
+    expect(calls).toContain("PUT /attention");
   });
 
   it("says nothing where nobody is notified", async () => {

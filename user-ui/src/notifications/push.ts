@@ -2,6 +2,7 @@
 
 import type { Api } from "../api/client";
 import type { NotificationsView } from "../api/generated";
+import { Problem } from "../api/problem";
 
 /** Why this browser cannot be notified, or "yes" if it can. */
 export type Support = "yes" | "insecure" | "install" | "none" | "blocked";
@@ -19,10 +20,10 @@ export function support(): Support {
   return Notification.permission === "denied" ? "blocked" : "yes";
 }
 
-/** Start the service worker. Without one the page works all the same. */
+/** Start the service worker. Throws where the browser refuses it; the page works without. */
 export async function startWorker(): Promise<void> {
   if (!("serviceWorker" in navigator)) return; // Absent without https.
-  await navigator.serviceWorker.register(WORKER).catch(() => undefined);
+  await navigator.serviceWorker.register(WORKER);
 }
 
 /** Ask for permission and subscribe; false if the person refuses. */
@@ -66,7 +67,13 @@ async function unsubscribe(): Promise<void> {
 }
 
 async function worker(): Promise<ServiceWorkerRegistration> {
-  await startWorker();
+  try {
+    await startWorker();
+  } catch {
+    // Without one, `ready` never resolves.
+    const detail = "This browser refuses notifications here, as where a certificate is not valid.";
+    throw new Problem(0, "no-worker", detail);
+  }
   return navigator.serviceWorker.ready;
 }
 
