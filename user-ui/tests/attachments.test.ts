@@ -26,6 +26,8 @@ function file(name: string, size = 3, type = "text/plain"): File {
   return new File([new Uint8Array(size)], name, { type });
 }
 
+const settled = () => new Promise((resolve) => setTimeout(resolve));
+
 async function names(present: File[], added: File[], converted: File | null = null) {
   const { files, problems } = await choose(present, added, () => Promise.resolve(converted));
   return { files: files.map(({ name }) => name), problems };
@@ -173,6 +175,34 @@ describe("a message with files", () => {
     await until(() => restored.state.messages[0]?.role === "user" && failure(restored) !== null);
     expect(failure(restored)?.detail).toContain("attach them again");
     expect(sent("send")).toEqual([]);
+  });
+
+  it("says so when a file was changed since it was attached, and holds up no other", async () => {
+    const changed = file("a.txt");
+    const unreadable = {
+      arrayBuffer: () => Promise.reject(new DOMException("", "NotReadableError")),
+    };
+    changed.slice = () => unreadable as unknown as Blob;
+    session.write("look", [changed]);
+    session.write("and then");
+    await until(() => sent("send").length === 1);
+    expect(sent("send")[0]).toMatchObject({ text: "and then" });
+    expect(failure(session)?.detail).toContain("attach them again");
+  });
+
+  it("fails no other message when its file proves unreadable on a lost connection", async () => {
+    const changed = file("a.txt");
+    let fail = (): void => undefined;
+    const reading = new Promise<ArrayBuffer>((_, reject) => {
+      fail = () => reject(new DOMException("", "NotReadableError"));
+    });
+    changed.slice = () => ({ arrayBuffer: () => reading }) as unknown as Blob;
+    session.write("look", [changed]);
+    await settled();
+    world.wire.break();
+    fail();
+    await settled();
+    expect(session.state.messages[0]).toMatchObject({ delivery: "waiting", failure: null });
   });
 
   it("can be sent again when the server refused its files", async () => {

@@ -247,24 +247,30 @@ export class ChatSession extends EventTarget {
     const { id, text } = message;
     this.happen({ type: "sent-out", id });
     const files = await this.files.get(id);
-    if (files.length < message.files.length) {
-      this.uploading = null;
-      const detail = "The files of this message are gone. Remove it, and attach them again.";
-      const failed = { type: "error", id, code: "files-gone", detail, retry: false } as const;
-      this.onFrame(failed);
-      return;
-    }
-    for await (const piece of piecesOf(id, files)) {
-      await this.link.drained();
-      // The connection was lost, the message discarded, or the server refused its files.
+    const isWanted = () => {
       const now = unsent(this.current).find((one) => one.id === id);
-      if (this.uploading !== mine || now?.delivery !== "sending" || !this.send(piece)) break;
+      return this.uploading === mine && now?.delivery === "sending";
+    };
+    let readable = files.length >= message.files.length;
+    try {
+      for await (const piece of readable ? piecesOf(id, files) : []) {
+        await this.link.drained();
+        // The connection was lost, the message discarded, or the server refused its files.
+        if (!isWanted() || !this.send(piece)) break;
+      }
+    } catch {
+      readable = false; // one was changed or deleted since it was attached
     }
     if (this.uploading !== mine) return;
+    const wanted = isWanted();
     this.uploading = null;
-    this.sent.set(message.key, files);
-    const now = unsent(this.current).find((one) => one.id === id);
-    if (now?.delivery === "sending") this.send({ type: "send", id, text, files: sentFiles(files) });
+    if (wanted && !readable) {
+      const detail = "The files of this message are gone. Remove it, and attach them again.";
+      this.onFrame({ type: "error", id, code: "files-gone", detail, retry: false });
+      return;
+    }
+    if (readable) this.sent.set(message.key, files);
+    if (wanted) this.send({ type: "send", id, text, files: sentFiles(files) });
     this.proceed();
   }
 
