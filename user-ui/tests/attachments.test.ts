@@ -246,29 +246,39 @@ describe("a message with files", () => {
 });
 
 describe("another answer to a question", () => {
-  const world = new FakeWorld();
+  const fork = "d-0b9f5e2c-1026-4551-ac50-57f7698bfa78";
+  const forked = { type: "forked", message: "m1", fork, text: "Why?" } as const;
+  let world: FakeWorld;
+  let drafts: DraftStorage;
+  let client: ChatClient;
+  let session: ChatSession;
 
-  it("is asked for in a fork, at once, and an edit leaves a draft", async () => {
-    const drafts = new DraftStorage("u1", new MemoryStorage());
-    const client = new ChatClient("ws://x", world, drafts, new FileStorage("u1", undefined));
-    const forks: unknown[] = [];
-    client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
-    client.start();
+  function open(): void {
     world.wire.open();
     world.wire.say({ type: "status", state: "running", detail: null, since: "t", warning: null });
-    const session = client.session(MAIN);
+  }
+
+  beforeEach(() => {
+    world = new FakeWorld();
+    drafts = new DraftStorage("u1", new MemoryStorage());
+    client = new ChatClient("ws://x", world, drafts, new FileStorage("u1", undefined));
+    client.start();
+    open();
+    session = client.session(MAIN);
     session.show(true);
     world.wire.say({
       type: "history",
       messages: [wire("m1", "user", "Why?"), wire("a1", "assistant", "Because.")],
     });
-    const fork = "d-0b9f5e2c-1026-4551-ac50-57f7698bfa78";
-    const forked = { type: "forked", message: "m1", fork, text: "Why?" } as const;
+  });
 
+  it("is asked for in a fork, at once, and an edit leaves a draft", async () => {
+    const forks: unknown[] = [];
+    client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
     session.tryAgain("a1");
     expect(world.wire.sent.at(-1)).toEqual({ type: "fork", message: "m1" });
     world.wire.say(forked);
-    await new Promise((resolve) => setTimeout(resolve));
+    await settled();
     expect(forks).toEqual([fork]);
     const again = world.wire.sent.find((frame) => frame.type === "send");
     expect(again).toMatchObject({ text: "Why?", conversation: fork });
@@ -276,8 +286,37 @@ describe("another answer to a question", () => {
 
     session.fork("m1");
     world.wire.say(forked);
-    await new Promise((resolve) => setTimeout(resolve));
+    await settled();
     expect(drafts.of(fork).draft).toBe("Why?");
     expect(world.wire.sent.filter((frame) => frame.type === "send")).toHaveLength(1);
+  });
+
+  it.each([
+    [
+      "failed",
+      () => world.wire.say({ type: "error", id: null, code: "x", detail: "", retry: false }),
+    ],
+    ["was lost with the connection", () => world.wire.break()],
+    ["was not answered", () => undefined],
+  ])("leaves a later edit a draft when its fork %s", async (_, happens) => {
+    session.tryAgain("a1");
+    happens();
+    world.pass(500);
+    if (world.wires.length > 1) open();
+    session.fork("m1");
+    world.wire.say(forked);
+    await settled();
+    expect(drafts.of(fork).draft).toBe("Why?");
+    expect(world.wire.sent.filter(({ type }) => type === "send")).toEqual([]);
+  });
+
+  it("is not asked for by an edit after it could not be sent", async () => {
+    world.wire.break();
+    session.tryAgain("a1");
+    world.pass(500);
+    open();
+    world.wire.say(forked);
+    await settled();
+    expect(drafts.of(fork).draft).toBe("Why?");
   });
 });

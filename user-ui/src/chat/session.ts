@@ -134,6 +134,7 @@ export class ChatSession extends EventTarget {
 
   /** Begin a conversation with what came before a message, to write it anew. */
   fork(id: string): void {
+    this.retried.delete(id);
     this.send({ type: "fork", message: id });
   }
 
@@ -143,8 +144,8 @@ export class ChatSession extends EventTarget {
     const index = all.findIndex(({ key }) => key === answer);
     const question = all.slice(0, index).findLast(({ role }) => role === "user");
     if (question?.role !== "user") return;
-    this.retried.add(question.id);
-    this.fork(question.id);
+    const asked = this.send({ type: "fork", message: question.id });
+    if (asked) this.retried.add(question.id);
   }
 
   /** What to write in a fork of this conversation, and whether to send it at once. */
@@ -196,11 +197,14 @@ export class ChatSession extends EventTarget {
       this.cancelRecovery?.();
       this.cancelRecovery = null;
       this.uploading = null;
+      this.retried.clear();
     }
     this.happen({ type: "connection", connection });
   }
 
   onFrame(frame: ServerFrame): void {
+    // A fork that failed is not named: none that comes later is sent without being asked.
+    if (frame.type === "error" && frame.id === null) this.retried.clear();
     this.happen({ type: "frame", frame, now: this.world.now() });
     this.proceed();
   }
