@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { ClientFrame } from "../src/api/generated";
 import {
   choose,
+  fitted,
   MAX_BYTES,
   MAX_PICTURE_BYTES,
   nameOf,
@@ -29,7 +30,10 @@ function file(name: string, size = 3, type = "text/plain"): File {
 const settled = () => new Promise((resolve) => setTimeout(resolve));
 
 async function names(present: File[], added: File[], converted: File | null = null) {
-  const { files, problems } = await choose(present, added, () => Promise.resolve(converted));
+  const { files, problems } = choose(
+    present,
+    await fitted(added, () => Promise.resolve(converted)),
+  );
   return { files: files.map(({ name }) => name), problems };
 }
 
