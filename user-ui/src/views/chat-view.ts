@@ -236,7 +236,7 @@ export class ChatView extends LitElement {
 
   private loadFiles(): void {
     if (this.files.length === 0 && this.fileProblems.length === 0) return;
-    import("../components/attached-files").catch(() => undefined);
+    again(() => import("../components/attached-files")).catch(() => undefined);
   }
 
   private write(text: string): void {
