@@ -80,6 +80,7 @@ export class ChatSession extends EventTarget {
 
   end(): void {
     this.cancelRecovery?.();
+    this.uploading = null;
   }
 
   /** The conversation is on the screen, or no longer: only then is it loaded. */
