@@ -1,4 +1,7 @@
 // @vitest-environment jsdom
+import { readFileSync } from "node:fs";
+import { runInNewContext } from "node:vm";
+
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { Api } from "../src/api/client";
@@ -135,6 +138,61 @@ describe("the switch for notifications", () => {
     const { input, text } = await settings(api);
     expect(input).toBeNull();
     expect(text()).toContain(words);
+  });
+});
+
+describe("a device", () => {
+  const mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/18.6 Safari/605.1.15";
+
+  it.each([
+    ["an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X)", 5, "install"],
+    ["an iPad", mac, 5, "install"],
+    ["a Mac", mac, 0, "none"],
+    ["an app's window", "Mozilla/5.0 (Linux; Android 16; wv)", 5, "none"],
+  ])(
+    "without notifications is told what it can do: %s",
+    (_, userAgent, maxTouchPoints, expected) => {
+      world();
+      Reflect.deleteProperty(globalThis, "Notification");
+      vi.stubGlobal("navigator", { serviceWorker: {}, userAgent, maxTouchPoints });
+      expect(support()).toBe(expected);
+    },
+  );
+});
+
+describe("a notification that is pressed", () => {
+  /** Press one while these windows are open; what the worker does about them. */
+  async function press(urls: string[]): Promise<string[]> {
+    const done: string[] = [];
+    const listeners = new Map<string, (event: unknown) => void>();
+    const windows = urls.map((url) => ({
+      url,
+      postMessage: () => done.push(`told ${url}`),
+      focus: () => Promise.resolve(),
+    }));
+    const context = {
+      URL,
+      location: new URL("https://ocmt.example.com/sw.js"),
+      self: { addEventListener: listeners.set.bind(listeners) },
+      clients: {
+        matchAll: () => Promise.resolve(windows),
+        openWindow: (path: string) => Promise.resolve(done.push(`opened ${path}`)),
+      },
+    };
+    runInNewContext(readFileSync("public/sw.js", "utf8"), context);
+    listeners.get("notificationclick")?.({
+      notification: { close: () => undefined, data: "/c/1" },
+      waitUntil: () => undefined,
+    });
+    await settled();
+    return done;
+  }
+
+  it("leads to an open page, not to a file in a tab of its own", async () => {
+    const file = "https://ocmt.example.com/api/chat/files/1";
+    const page = "https://ocmt.example.com/settings";
+    expect(await press([file, page])).toEqual([`told ${page}`]);
+    expect(await press([file, "https://other.example.com/"])).toEqual(["opened /c/1"]);
   });
 });
 

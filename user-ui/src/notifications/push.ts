@@ -13,11 +13,20 @@ const REPEAT_MS = 60_000;
 
 export function support(): Support {
   if (!isSecureContext) return "insecure";
-  if (!("serviceWorker" in navigator) || !("PushManager" in window)) {
-    // Safari on iPhone and iPad has them only in an installed page.
-    return /iPhone|iPad/.test(navigator.userAgent) ? "install" : "none";
-  }
+  const needed = [
+    "serviceWorker" in navigator,
+    "PushManager" in window,
+    "Notification" in window, // some apps show pages without
+  ];
+  // Safari on iPhone and iPad has them only in an installed page.
+  if (needed.includes(false)) return isTouchedApple() ? "install" : "none";
   return Notification.permission === "denied" ? "blocked" : "yes";
+}
+
+/** Whether this is an iPhone or an iPad, which calls itself a Macintosh but has a touchscreen. */
+function isTouchedApple(): boolean {
+  const { userAgent, maxTouchPoints } = navigator;
+  return /iPhone|iPad/.test(userAgent) || (userAgent.includes("Macintosh") && maxTouchPoints > 1);
 }
 
 /** Start the service worker. Throws where the browser refuses it; the page works without. */
