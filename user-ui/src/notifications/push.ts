@@ -86,7 +86,7 @@ async function worker(): Promise<ServiceWorkerRegistration> {
   return navigator.serviceWorker.ready;
 }
 
-/** Tells the server whether the page is on a screen, if the user has notifications anywhere. */
+/** Tells the server whether the page is on a screen: then no device is notified. */
 export class Attention {
   private timer = 0;
 
@@ -128,7 +128,7 @@ export async function begin(api: Api, onPath: (path: string) => void): Promise<(
   const view = await api.call("GET /api/notifications", {});
   await keepUp(api, view).catch(() => undefined);
   const unfollow = followOpened(onPath);
-  if (!view.anywhere) return unfollow;
+  // Also without any device to notify: another one may turn them on later.
   const attention = new Attention(api);
   attention.begin();
   return () => {
