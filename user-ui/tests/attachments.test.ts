@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { ClientFrame } from "../src/api/generated";
 import {
@@ -112,6 +112,8 @@ describe("a message with files", () => {
     world.wire.open();
     world.wire.say({ type: "status", state: "running", detail: null, since: "t", warning: null });
   }
+
+  afterEach(() => vi.unstubAllGlobals());
 
   beforeEach(() => {
     world = new FakeWorld();
@@ -241,6 +243,46 @@ describe("a message with files", () => {
     world.wire.say({ type: "forked", message: again, fork, text: "look" });
     await until(() => sent("send").length === 3);
     expect(sent("send")[2]).toMatchObject({ conversation: fork, files: [{ name: "a.txt" }] });
+  });
+
+  it("frees its files and pictures once the history has them, and asks anew with those", async () => {
+    const freed = vi.fn();
+    vi.stubGlobal("URL", { createObjectURL: () => "blob:1", revokeObjectURL: freed });
+    const fetched = vi.fn<(url: string) => Promise<Response>>(() =>
+      Promise.resolve(new Response("abc")),
+    );
+    vi.stubGlobal("fetch", fetched);
+    session.show(true);
+    session.write("look", [file("a.png", 3, "image/png")]);
+    await until(() => sent("send").length === 1);
+    const { id } = sent("send")[0] as { id: string };
+    world.wire.say({ type: "accepted", id, runId: id });
+    const answer = wire("a1", "assistant", "Nice.");
+    world.wire.say({ type: "final", runId: id, message: answer });
+    expect(freed).not.toHaveBeenCalled();
+
+    const kind = "image" as const;
+    const question = {
+      ...wire(id, "user", "look"),
+      files: [{ kind, name: "a.png", url: "/api/1" }],
+    };
+    world.wire.say({ type: "history", messages: [question, answer] });
+    expect(session.state.messages[0]).toMatchObject({ files: [{ url: "/api/1" }] });
+    expect(freed.mock.calls).toEqual([["blob:1"]]);
+    expect((await session.forkedFrom(id)).files.map(({ name }) => name)).toEqual(["a.png"]);
+    expect(fetched.mock.calls).toEqual([["/api/1"]]);
+  });
+
+  it("frees its pictures when it is removed, or its conversation ends", () => {
+    const freed = vi.fn();
+    let count = 0;
+    vi.stubGlobal("URL", { createObjectURL: () => `blob:${(count += 1)}`, revokeObjectURL: freed });
+    session.write("look", [file("a.png", 3, "image/png")]);
+    session.write("and there", [file("b.png", 3, "image/png")]);
+    session.discard(session.state.messages[0]?.id ?? "");
+    expect(freed.mock.calls).toEqual([["blob:1"]]);
+    session.end();
+    expect(freed.mock.calls).toEqual([["blob:1"], ["blob:2"]]);
   });
 
   function failure(of: ChatSession) {

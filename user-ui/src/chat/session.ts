@@ -47,8 +47,10 @@ export class ChatSession extends EventTarget {
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
   private shown = false;
-  /** Files that this page has sent, by the key of their message: no history has them yet. */
+  /** Files that this page has sent, by the key of their message, until the history has them. */
   private readonly sent = new Map<string, readonly File[]>();
+  /** Addresses of pictures on this page, which take memory until they are revoked. */
+  private readonly pictures = new Set<string>();
   /** Questions to ask again in the fork that was requested. */
   private readonly retried = new Set<string>();
   /** The message whose files are being sent. */
@@ -81,6 +83,7 @@ export class ChatSession extends EventTarget {
   end(): void {
     this.cancelRecovery?.();
     this.uploading = null;
+    this.freeAll(this.pictures);
   }
 
   /** The conversation is on the screen, or no longer: only then is it loaded. */
@@ -93,7 +96,9 @@ export class ChatSession extends EventTarget {
     const id = newId();
     this.files.set(id, files);
     const now = this.world.now();
-    this.happen({ type: "written", id, text, files: described(files), now });
+    const shown = described(files);
+    for (const { url } of shown) if (url !== null) this.pictures.add(url);
+    this.happen({ type: "written", id, text, files: shown, now });
     this.proceed();
   }
 
@@ -309,7 +314,10 @@ export class ChatSession extends EventTarget {
   private happen(event: Happening): void {
     const before = this.current;
     this.current = reduce(before, event);
-    if (before.messages !== this.current.messages) this.keepUnsent(before);
+    if (before.messages !== this.current.messages) {
+      this.keepUnsent(before);
+      this.freeFiles();
+    }
     if (this.drawPlanned || before === this.current) return;
     this.drawPlanned = true;
     this.world.nextFrame(() => {
@@ -328,6 +336,25 @@ export class ChatSession extends EventTarget {
       const left = now.find((message) => message.key === key);
       if (left === undefined) this.files.delete(id);
       else if (left.id !== id) this.files.rename(id, left.id);
+    }
+  }
+
+  /** Free the files and pictures that the history has addresses of, or that no message has. */
+  private freeFiles(): void {
+    if (this.sent.size === 0 && this.pictures.size === 0) return;
+    const messages = this.all.filter((message) => message.role === "user");
+    const urls = new Set(messages.flatMap(({ files }) => files.map(({ url }) => url)));
+    this.freeAll([...this.pictures].filter((url) => !urls.has(url)));
+    for (const key of this.sent.keys()) {
+      const files = messages.find((message) => message.key === key)?.files ?? [];
+      if (files.every(({ url }) => url !== null && !this.pictures.has(url))) this.sent.delete(key);
+    }
+  }
+
+  private freeAll(pictures: Iterable<string>): void {
+    for (const url of pictures) {
+      URL.revokeObjectURL(url);
+      this.pictures.delete(url);
     }
   }
 }
