@@ -106,11 +106,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     Marked are tests of concurrency, and as many others as are needed to run each SQL statement on
     PostgreSQL.
     """
-    both = metafunc.definition.get_closest_marker("both_databases") is not None
-    uses_it = "database_kind" in metafunc.fixturenames
-    assert uses_it or not both, f"{metafunc.definition.nodeid} is marked, but has one database only"
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if uses_it and "database_kind" not in chosen:
+    if "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
+        both = metafunc.definition.get_closest_marker("both_databases") is not None
         marks = () if both else pytest.mark.nightly
         kinds = ["sqlite", pytest.param("postgresql", marks=marks)]
         metafunc.parametrize("database_kind", kinds, indirect=True)

@@ -225,7 +225,7 @@ describe("the model's settings", () => {
   it("say when a model is not provided any more", async () => {
     const { api } = world({ ...CHOICE, provider: "groq", model: "m", demo: false, usable: false });
     const root = await shown("settings-model", { api } as object);
-    expect(words(root)).toContain("does not provide this model to you any more");
+    expect(words(root)).toContain("No admin provides this model to you any more");
   });
 });
 
