@@ -16,6 +16,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
+from yarl import URL
 
 from ocmt_management.auth.service import is_active, live_sessions, lock_installation
 from ocmt_management.clock import Clock
@@ -104,6 +105,10 @@ class Notifications:
         endpoint = checked_url(
             body.endpoint, self._private_hosts, example="https://push.example.com/…"
         )
+        if URL(endpoint).scheme != "https":
+            raise Problem(
+                422, "url-insecure", "The address of a push service begins with https://."
+            )
         public_key = from_base64url(body.public_key)
         if not is_on_curve(public_key):
             raise Problem(422, "push-key-invalid", "This browser's key is none. Turn it on again.")

@@ -227,6 +227,7 @@ async def test_each_user_and_each_device_gets_its_own_and_turns_off_its_own(
     ("endpoint", "code"),
     [
         ("http://push.example.com/x", "url-insecure"),
+        ("http://127.0.0.1:3000/x", "url-insecure"),  # although the operator named the host
         ("https://10.0.0.1/x", "address-refused"),
         ("https://169.254.169.254/latest/meta-data", "address-refused"),
         ("https://[::1]:3000/x", "address-refused"),
