@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import structlog
 from limits import RateLimitItemPerMinute
@@ -70,8 +71,8 @@ class Notifications:
         self._key: ServerKey | None = None
         self._seen_until: dict[str, dict[str, datetime]] = {}
         """User → session whose page is visible → until when that is believed."""
-        self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Users and runs that were notified of: several tabs report the same answer."""
+        self._answered: OrderedDict[bytes, None] = OrderedDict()
+        """Digests of users and runs that were notified of: several tabs report the same answer."""
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -141,9 +142,10 @@ class Notifications:
 
     def answered(self, user_id: str, run_id: str, conversation: str) -> None:
         """An answer is complete. Called by every chat that sees it."""
-        if (user_id, run_id) in self._answered:
+        answer = _digest(user_id, run_id)
+        if answer in self._answered:
             return
-        self._answered[user_id, run_id] = None
+        self._answered[answer] = None
         if len(self._answered) > _REMEMBERED:
             self._answered.popitem(last=False)
         self._notify(
@@ -237,6 +239,10 @@ class Notifications:
                 kept = SecretValue(ServerKey.new().pem())
                 await vault.put(_KEY, kept, actor="server")
             return kept
+
+
+def _digest(user_id: str, run_id: str) -> bytes:
+    return sha256(f"{user_id} {run_id}".encode(errors="surrogatepass")).digest()
 
 
 def _subject(settings: ManagementSettings) -> str:

@@ -316,6 +316,17 @@ async def test_the_messages_of_one_user_are_bounded(
     assert push_service.pushed.qsize() == 30
 
 
+async def test_a_run_is_remembered_by_a_digest(
+    app: FastAPI, ada: httpx2.AsyncClient, device: Device, push_service: PushService
+) -> None:
+    user, notifications = await id_of(ada), app.state.notifications
+    for run in ("x" * 1_000_000, "x" * 1_000_000, "\ud800"):
+        notifications.answered(user, run, "main")
+    await notifications.sent()
+    assert push_service.pushed.qsize() == 2
+    assert [len(one) for one in notifications._answered] == [32, 32]
+
+
 async def test_all_messages_have_one_length(
     app: FastAPI, ada: httpx2.AsyncClient, device: Device, push_service: PushService
 ) -> None:
