@@ -86,6 +86,12 @@ class PushService:
         self.pushed: asyncio.Queue[Pushed] = asyncio.Queue()
         self.answers: list[Response] = []
         """Answers to the next messages, instead of 201."""
+        self.silent: set[str] = set()
+        """Names of devices for which no request is answered."""
+        self.refused: set[str] = set()
+        """Names of devices whose messages are answered with 403."""
+        self.waiting = 0
+        """The requests that are not answered."""
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", self._take, methods=["POST", "GET"])])
@@ -94,6 +100,12 @@ class PushService:
         self.pushed.put_nowait(
             Pushed(request.url.path, dict(request.headers), await request.body())
         )
+        name = request.url.path.rpartition("/")[2]
+        if name in self.silent:
+            self.waiting += 1
+            await asyncio.Event().wait()
+        if name in self.refused:
+            return Response(status_code=403)
         return self.answers.pop(0) if self.answers else Response(status_code=201)
 
 
