@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -125,9 +126,9 @@ async def asked(tab: Tab, state: str = "waiting") -> dict[str, Any]:
 
 
 async def test_a_call_that_waits_is_told_to_the_persons_devices_once_without_its_content(
-    app: FastAPI, ada: Ada
+    app: FastAPI, ada: Ada, tmp_path: Path
 ) -> None:
-    async with running_push_service() as service:
+    async with running_push_service(tmp_path) as service:
         device = Device(service.server.url)
         body = device.subscription()
         await ada.browser.put("/api/notifications/subscription", json=body)
