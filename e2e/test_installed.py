@@ -27,7 +27,10 @@ from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, Worker, expect
 from playwright.sync_api import Error as PlaywrightError
 
-WORKER_RUNS = "navigator.serviceWorker.ready.then(() => undefined)"
+WORKER_RUNS = """async () => {
+  const registration = await navigator.serviceWorker.getRegistration();
+  return registration?.active?.state === "activated";
+}"""
 NO_PERMISSION_ASKED = """keys => {
   Notification.requestPermission = () => Promise.resolve("granted");
   let current = null;
@@ -85,7 +88,7 @@ def served(folder: Path) -> Iterator[str]:
 
 def worker_of(page: Page) -> Worker:
     """The service worker of the page, once it controls it."""
-    page.evaluate(WORKER_RUNS)
+    page.wait_for_function(WORKER_RUNS, timeout=60_000)
     workers = page.context.service_workers
     return workers[0] if workers else page.context.wait_for_event("serviceworker", timeout=60_000)
 
@@ -107,7 +110,7 @@ def test_a_deploy_shows_at_the_next_load_and_nothing_is_kept(
         copy.unlink()
     with served(release) as url:
         page.goto(url)
-        page.evaluate(WORKER_RUNS)
+        page.wait_for_function(WORKER_RUNS, timeout=60_000)
         page.reload()
         assert page.evaluate("navigator.serviceWorker.controller !== null")
         for number in (2, 3):
@@ -150,7 +153,7 @@ def _runs_release(page: Page, number: int) -> bool:
 
 def test_the_page_can_be_installed(stack: Stack, page: Page) -> None:
     page.goto(f"{stack.url}/sign-in")
-    page.evaluate(WORKER_RUNS)
+    page.wait_for_function(WORKER_RUNS, timeout=60_000)
     devtools = page.context.new_cdp_session(page)
     errors = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
     # Contexts of the test are private windows, in which nothing can be installed.
