@@ -177,6 +177,7 @@ def test_the_page_can_be_installed(stack: Stack, page: Page) -> None:
     ]
 
 
+@pytest.mark.nightly
 def test_a_device_is_notified_and_leads_to_what_waits(stack: Stack, browser: Browser) -> None:
     device = Device("https://push.example.com")
     keys = device.subscription()
