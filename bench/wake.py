@@ -182,7 +182,10 @@ async def _plain_start_and_chat(agents: Agents, container: str) -> tuple[float, 
 
 
 async def _plain_unpause(agents: Agents, container: str) -> float:
-    """Seconds to unpause the container through Docker's API, with the agent server suspended."""
+    """Seconds from unpausing the container through Docker's API until its gateway answers.
+
+    The agent server is suspended meanwhile.
+    """
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         base = await docker.address(container)
@@ -195,7 +198,10 @@ async def _plain_unpause(agents: Agents, container: str) -> float:
 
 
 async def _plain_start(agents: Agents, container: str) -> float:
-    """Seconds to start the stopped container through Docker's API, until its gateway is ready."""
+    """Seconds from starting the stopped container through Docker's API until its gateway is ready.
+
+    The agent server is suspended meanwhile.
+    """
     docker = agents.docker
     async with agents.held(), aiohttp.ClientSession() as session:
         await docker.act(container, "stop?t=20")

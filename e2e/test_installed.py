@@ -7,11 +7,13 @@ by keys of a device of the test. All else is real: the worker gets its messages 
 import asyncio
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from ocmt_cli.checkout import ROOT
 from ocmt_common.settings import load
@@ -23,8 +25,12 @@ from ocmt_testing.system.chat import ChatPage, client_of, go_to
 from ocmt_testing.system.looks import barriers
 from ocmt_testing.system.stack import Stack
 from playwright.sync_api import Browser, Page, Worker, expect
+from playwright.sync_api import Error as PlaywrightError
 
-WORKER_RUNS = "navigator.serviceWorker.ready.then(() => undefined)"
+WORKER_RUNS = """async () => {
+  const registration = await navigator.serviceWorker.getRegistration();
+  return registration?.active?.state === "activated";
+}"""
 NO_PERMISSION_ASKED = """keys => {
   Notification.requestPermission = () => Promise.resolve("granted");
   let current = null;
@@ -38,6 +44,12 @@ NO_PERMISSION_ASKED = """keys => {
     return Promise.resolve(current);
   };
 }"""
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_context() as context:
+        yield context.new_page()
 
 
 @contextmanager
@@ -67,32 +79,38 @@ def served(folder: Path) -> Iterator[str]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield address[0]
     finally:
         done.set()
-        thread.join(20)
+        thread.join(60)
 
 
 def worker_of(page: Page) -> Worker:
     """The service worker of the page, once it controls it."""
-    page.evaluate(WORKER_RUNS)
-    [worker] = page.context.service_workers
-    return worker
+    page.wait_for_function(WORKER_RUNS, timeout=60_000)
+    workers = page.context.service_workers
+    return workers[0] if workers else page.context.wait_for_event("serviceworker", timeout=60_000)
+
+
+def until(page: Page, done: Callable[[], bool]) -> None:
+    """Wait until `done` says so, while the page goes on."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
 
 
 def test_a_deploy_shows_at_the_next_load_and_nothing_is_kept(
-    stack: Stack, browser: Browser, tmp_path: Path
+    stack: Stack, page: Page, tmp_path: Path
 ) -> None:
     release = tmp_path / "page"
     shutil.copytree(ROOT / "user-ui" / "dist", release)
     for copy in release.glob("index.html.*"):
         copy.unlink()
-    context = browser.new_context()
-    page = context.new_page()
     with served(release) as url:
         page.goto(url)
-        page.evaluate(WORKER_RUNS)
+        page.wait_for_function(WORKER_RUNS, timeout=60_000)
         page.reload()
         assert page.evaluate("navigator.serviceWorker.controller !== null")
         for number in (2, 3):
@@ -109,31 +127,34 @@ def test_a_deploy_shows_at_the_next_load_and_nothing_is_kept(
         script = release / "sw.js"
         script.write_text(script.read_text(encoding="utf-8") + "\nself.release = 4;\n")
         page.evaluate("navigator.serviceWorker.ready.then(one => one.update())")
-        assert _newest(page).evaluate("self.release") == 4
+        until(page, lambda: _runs_release(page, 4))
 
-        context.set_offline(True)
+        page.context.set_offline(True)
         page.goto(f"{url}/settings")
         expect(page.get_by_role("heading", name="You are offline")).to_be_visible()
         assert barriers(page) == []
-        context.set_offline(False)
+        page.context.set_offline(False)
         expect(page.locator("ocmt-app")).to_be_attached()  # by itself
-    context.close()
 
 
-def _newest(page: Page) -> Worker:
-    page.evaluate(
-        "navigator.serviceWorker.ready.then(async (one) => {"
-        " while (one.installing || one.waiting) await new Promise((f) => setTimeout(f, 20)); })"
+def _runs_release(page: Page, number: int) -> bool:
+    """Whether no other worker waits for its turn, and this release's runs."""
+    taken_over = page.evaluate(
+        "navigator.serviceWorker.ready.then((one) => !one.installing && !one.waiting)"
     )
-    return page.context.service_workers[-1]
+    if not taken_over:
+        return False
+    for worker in page.context.service_workers:
+        with suppress(PlaywrightError):  # one that ended meanwhile
+            if worker.evaluate("self.release") == number:
+                return True
+    return False
 
 
-def test_the_page_can_be_installed(stack: Stack, browser: Browser) -> None:
-    context = browser.new_context()
-    page = context.new_page()
+def test_the_page_can_be_installed(stack: Stack, page: Page) -> None:
     page.goto(f"{stack.url}/sign-in")
-    page.evaluate(WORKER_RUNS)
-    devtools = context.new_cdp_session(page)
+    page.wait_for_function(WORKER_RUNS, timeout=60_000)
+    devtools = page.context.new_cdp_session(page)
     errors = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
     # Contexts of the test are private windows, in which nothing can be installed.
     assert [one["errorId"] for one in errors] == ["in-incognito"]
@@ -154,9 +175,9 @@ def test_the_page_can_be_installed(stack: Stack, browser: Browser) -> None:
     assert [real for wanted, real in sizes if wanted != "any"] == [
         wanted for wanted, _ in sizes if wanted != "any"
     ]
-    context.close()
 
 
+@pytest.mark.nightly
 def test_a_device_is_notified_and_leads_to_what_waits(stack: Stack, browser: Browser) -> None:
     device = Device("https://push.example.com")
     keys = device.subscription()
@@ -186,7 +207,7 @@ def test_a_device_is_notified_and_leads_to_what_waits(stack: Stack, browser: Bro
         push(page, '{"kind":"decision","number":7}')
         [title, path] = notification(worker)
         assert (title, path) == ("Your agent needs a decision", "/tools?decision=7")
-        press(worker)
+        press(page, worker)
         expect(page.get_by_role("heading", name="Tools", exact=True)).to_be_visible()
         assert page.url == f"{stack.url}/tools?decision=7"
 
@@ -194,7 +215,7 @@ def test_a_device_is_notified_and_leads_to_what_waits(stack: Stack, browser: Bro
             push(page, odd)
             title, path = notification(worker)
             assert path == "/"
-            press(worker)
+            press(page, worker)
 
         go_to(page, "Settings")
         expect(switch).to_be_checked()  # before that it is not known yet
@@ -215,8 +236,7 @@ def push(page: Page, data: str) -> None:
         ),
     )
     devtools.send("ServiceWorker.enable")
-    while not registrations:
-        page.wait_for_timeout(10)
+    until(page, lambda: bool(registrations))
     origin = page.evaluate("location.origin")
     devtools.send(
         "ServiceWorker.deliverPushMessage",
@@ -229,23 +249,38 @@ def notification(worker: Worker) -> list[str]:
     """The title and the data of the notification on the screen."""
     found: list[str] = worker.evaluate(
         """async () => {
-          for (;;) {
+          for (let left = 3000; left > 0; left -= 1) {
             const [one] = await self.registration.getNotifications();
             if (one) return [one.title, one.data];
             await new Promise((resolve) => setTimeout(resolve, 20));
           }
+          throw new Error("no notification");
         }"""
     )
     return found
 
 
-def press(worker: Worker) -> None:
-    """Press the notification. Chromium lets only a real press bring the window to the front."""
+def press(page: Page, worker: Worker) -> None:
+    """Press the notification, and wait until the page has gone to what it is about.
+
+    Chromium lets only a real press bring the window to the front.
+    """
+    page.evaluate(
+        """() => {
+          window.told = false;
+          const listen = () => { window.told = true; };
+          navigator.serviceWorker.addEventListener("message", listen, { once: true });
+        }"""
+    )
     worker.evaluate(
         """async () => {
           const [notification] = await self.registration.getNotifications();
           self.dispatchEvent(new NotificationEvent("notificationclick", { notification }));
-          while ((await self.registration.getNotifications()).length)
+          for (let left = 3000; left > 0; left -= 1) {
+            if ((await self.registration.getNotifications()).length === 0) return;
             await new Promise((resolve) => setTimeout(resolve, 20));
+          }
+          throw new Error("the notification stays");
         }"""
     )
+    until(page, lambda: bool(page.evaluate("told")))

@@ -173,7 +173,7 @@ def test_a_model_is_chosen_used_paid_limited_and_shared(paid: Stack, browser: Br
         expect(shared.get_by_text("Saved.")).to_be_visible()
         page.goto(paid.url)
         page.get_by_role("button", name="Model:").click()
-        expect(page.get_by_text("provided by your administrator")).to_be_visible()
+        expect(page.get_by_text("provided by an admin")).to_be_visible()
         page.keyboard.press("Escape")
         money.pick("opus", CLAUDE)
         money.is_answered_by(CLAUDE)

@@ -33,7 +33,10 @@ def down(
     if ended.left:
         raise CommandFailed(f"These could not be stopped: {', '.join(ended.left)}.")
     if record is None and not ended.found:
-        say(f"Nothing is running: {folder} is not a data folder.")
+        say(
+            f"Nothing is running from {folder}. If OCMT was started with --data, give the same "
+            "folder here."
+        )
         return
     if (after := read_record(folder)) and after.phase != "stopped":
         stopped = replace(after, phase="stopped", pid=0, started_ticks=0, servers={})

@@ -15,21 +15,25 @@ class CommandFailed(Exception):
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn an `OSError` below `folder` into a `CommandFailed` with the cure."""
+def explained(folder: Path, *, another_by: str = "--data") -> Iterator[None]:
+    """Turn a full disk or a path that cannot be written into a `CommandFailed` with the cure.
+
+    Other `OSError`s pass. `folder` is named if the error names no file; `another_by` is how the
+    operator chooses another one.
+    """
     try:
         yield
     except OSError as error:
         where = error.filename or folder
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CommandFailed(
-                f"The disk is full: {where} cannot be written. Free some space, or keep the data "
-                "on another disk with --data."
+                f"The disk is full: {where} cannot be written. Free some space, or choose a "
+                f"folder on another disk with {another_by}."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise CommandFailed(
                 f"{where} cannot be written ({error.strerror}). Make it writable for this user, or "
-                "choose another folder with --data."
+                f"choose another folder with {another_by}."
             ) from error
         raise
 

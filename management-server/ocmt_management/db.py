@@ -183,8 +183,8 @@ def writing(engine: AsyncEngine) -> AsyncEngine:
 def make_engine(url: URL, *, command_timeout_s: float | None = None) -> AsyncEngine:
     """An engine for SQLite or PostgreSQL.
 
-    `command_timeout_s` bounds each command to a PostgreSQL that accepts connections but does not
-    answer. Migrations run without it.
+    `command_timeout_s` limits every PostgreSQL command, since a server may accept connections and
+    never answer. Migrations run without it; SQLite ignores it.
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url)

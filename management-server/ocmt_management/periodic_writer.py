@@ -1,4 +1,7 @@
-"""Writes what was recorded in memory every few seconds, so that no request waits for a write."""
+"""Every few seconds, writes the records that are held in memory.
+
+So no request waits for a write.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

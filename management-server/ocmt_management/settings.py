@@ -132,7 +132,7 @@ class ManagementSettings(Settings):
     private_hosts: str = Field(
         "",
         description="Comma-separated hosts of private networks, by name or address, that tool "
-        "servers, model servers, providers of connections and push services may be on; all "
+        "servers, model servers, connection providers and push services may be on; all "
         "others must have public addresses. Holds on all ports and for all users: a loopback "
         "name opens every local service",
     )

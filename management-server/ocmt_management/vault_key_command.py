@@ -33,9 +33,13 @@ async def vault_key_command(settings: ManagementSettings, action: str) -> None:
     finally:
         await database.close()
     print("\n".join(report(listed, used)))
-    if action == "rewrap" and set(used) - {listed[0]}:
+    first = listed[0]
+    if action == "rewrap" and (rest := sorted(set(used) - {first})):
         raise Problem(
-            500, "vault-key-missing", f"Not everything could be encrypted with {listed[0]}."
+            500,
+            "vault-key-missing",
+            f"Some data is still encrypted with {', '.join(rest)}, not with {first}. See the lines "
+            "above for what to do.",
         )
 
 

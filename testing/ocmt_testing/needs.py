@@ -18,7 +18,7 @@ from ocmt_cli.testing.tiers import TIERS
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A need. `obstacle` returns why this machine does not meet it; `None` if it does."""
+    """What some tests need. `obstacle` returns why this machine lacks it; `None` if it does not."""
 
     name: str
     obstacle: Callable[[], str | None]

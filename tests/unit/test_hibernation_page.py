@@ -37,7 +37,7 @@ def test_every_field_of_policy_and_memory_is_explained(fields: type[BaseModel]) 
     assert [name for name in names if not explained(name)] == []
 
 
-def test_every_reason_of_an_event_is_explained() -> None:
+def test_every_reason_for_an_event_is_explained() -> None:
     causes = [value for value in vars(reasons).values() if isinstance(value, TransitionReason)]
     causes += [*reasons.SLEEPS.values(), *reasons.WAKES.values()]
     assert len(causes) > 8

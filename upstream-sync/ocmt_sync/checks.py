@@ -31,8 +31,9 @@ class Failure:
 class Verdict:
     """The outcome of the policy's commands.
 
-    `broke` is the first commit on which they fail; "" if they pass, were not bisected, or already
-    fail on the base (`base_fails`). `tried` is the number of commits on which they ran.
+    `broke` is the first commit on which they fail; "" if they pass, if no bisection was asked for,
+    or if they already fail on the base (`base_fails`). `tried` is the number of commits on which
+    they ran.
     """
 
     passed: bool

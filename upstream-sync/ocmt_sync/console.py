@@ -1,4 +1,7 @@
-"""Output of the commands: results on stdout (text or JSON), progress and errors on stderr."""
+"""Output of the commands: results on stdout (text or JSON), progress and errors on stderr.
+
+With `--json`, an error is the JSON document on stdout.
+"""
 
 import errno
 import os

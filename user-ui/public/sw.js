@@ -119,11 +119,16 @@ self.addEventListener("notificationclick", (event) => {
 
 async function goTo(path) {
   const windows = await clients.matchAll({ type: "window", includeUncontrolled: true });
-  const open = windows.find(({ url }) => new URL(url).origin === location.origin);
+  const open = windows.find(({ url }) => isPage(new URL(url)));
   if (open === undefined) {
     await clients.openWindow(path);
     return;
   }
   open.postMessage({ type: "go-to", path });
   await open.focus();
+}
+
+/** Whether the page is at this address, not a file that the server sent by itself. */
+function isPage({ origin, pathname }) {
+  return origin === location.origin && !pathname.startsWith("/api/");
 }

@@ -5,7 +5,7 @@ import "./views/app-view";
 showTheme();
 // After the chat has what it needs.
 addEventListener("load", () => {
-  again(() => import("./notifications/push"))
-    .then(({ startWorker }) => startWorker())
-    .catch(() => undefined); // the page works without
+  again(async () => (await import("./notifications/push")).startWorker()).catch(
+    () => undefined, // the page works without
+  );
 });

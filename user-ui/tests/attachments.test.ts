@@ -1,9 +1,10 @@
 // @vitest-environment jsdom
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { ClientFrame } from "../src/api/generated";
 import {
   choose,
+  fitted,
   MAX_BYTES,
   MAX_PICTURE_BYTES,
   nameOf,
@@ -26,8 +27,13 @@ function file(name: string, size = 3, type = "text/plain"): File {
   return new File([new Uint8Array(size)], name, { type });
 }
 
+const settled = () => new Promise((resolve) => setTimeout(resolve));
+
 async function names(present: File[], added: File[], converted: File | null = null) {
-  const { files, problems } = await choose(present, added, () => Promise.resolve(converted));
+  const { files, problems } = choose(
+    present,
+    await fitted(added, () => Promise.resolve(converted)),
+  );
   return { files: files.map(({ name }) => name), problems };
 }
 
@@ -107,6 +113,8 @@ describe("a message with files", () => {
     world.wire.say({ type: "status", state: "running", detail: null, since: "t", warning: null });
   }
 
+  afterEach(() => vi.unstubAllGlobals());
+
   beforeEach(() => {
     world = new FakeWorld();
     storage = new MemoryStorage();
@@ -175,6 +183,34 @@ describe("a message with files", () => {
     expect(sent("send")).toEqual([]);
   });
 
+  it("says so when a file was changed since it was attached, and holds up no other", async () => {
+    const changed = file("a.txt");
+    const unreadable = {
+      arrayBuffer: () => Promise.reject(new DOMException("", "NotReadableError")),
+    };
+    changed.slice = () => unreadable as unknown as Blob;
+    session.write("look", [changed]);
+    session.write("and then");
+    await until(() => sent("send").length === 1);
+    expect(sent("send")[0]).toMatchObject({ text: "and then" });
+    expect(failure(session)?.detail).toContain("attach them again");
+  });
+
+  it("fails no other message when its file proves unreadable on a lost connection", async () => {
+    const changed = file("a.txt");
+    let fail = (): void => undefined;
+    const reading = new Promise<ArrayBuffer>((_, reject) => {
+      fail = () => reject(new DOMException("", "NotReadableError"));
+    });
+    changed.slice = () => ({ arrayBuffer: () => reading }) as unknown as Blob;
+    session.write("look", [changed]);
+    await settled();
+    world.wire.break();
+    fail();
+    await settled();
+    expect(session.state.messages[0]).toMatchObject({ delivery: "waiting", failure: null });
+  });
+
   it("can be sent again when the server refused its files", async () => {
     session.write("look", [file("a.txt")]);
     await until(() => sent("send").length === 1);
@@ -209,6 +245,46 @@ describe("a message with files", () => {
     expect(sent("send")[2]).toMatchObject({ conversation: fork, files: [{ name: "a.txt" }] });
   });
 
+  it("frees its files and pictures once the history has them, and asks anew with those", async () => {
+    const freed = vi.fn();
+    vi.stubGlobal("URL", { createObjectURL: () => "blob:1", revokeObjectURL: freed });
+    const fetched = vi.fn<(url: string) => Promise<Response>>(() =>
+      Promise.resolve(new Response("abc")),
+    );
+    vi.stubGlobal("fetch", fetched);
+    session.show(true);
+    session.write("look", [file("a.png", 3, "image/png")]);
+    await until(() => sent("send").length === 1);
+    const { id } = sent("send")[0] as { id: string };
+    world.wire.say({ type: "accepted", id, runId: id });
+    const answer = wire("a1", "assistant", "Nice.");
+    world.wire.say({ type: "final", runId: id, message: answer });
+    expect(freed).not.toHaveBeenCalled();
+
+    const kind = "image" as const;
+    const question = {
+      ...wire(id, "user", "look"),
+      files: [{ kind, name: "a.png", url: "/api/1" }],
+    };
+    world.wire.say({ type: "history", messages: [question, answer] });
+    expect(session.state.messages[0]).toMatchObject({ files: [{ url: "/api/1" }] });
+    expect(freed.mock.calls).toEqual([["blob:1"]]);
+    expect((await session.forkedFrom(id)).files.map(({ name }) => name)).toEqual(["a.png"]);
+    expect(fetched.mock.calls).toEqual([["/api/1"]]);
+  });
+
+  it("frees its pictures when it is removed, or its conversation ends", () => {
+    const freed = vi.fn();
+    let count = 0;
+    vi.stubGlobal("URL", { createObjectURL: () => `blob:${(count += 1)}`, revokeObjectURL: freed });
+    session.write("look", [file("a.png", 3, "image/png")]);
+    session.write("and there", [file("b.png", 3, "image/png")]);
+    session.discard(session.state.messages[0]?.id ?? "");
+    expect(freed.mock.calls).toEqual([["blob:1"]]);
+    session.end();
+    expect(freed.mock.calls).toEqual([["blob:1"], ["blob:2"]]);
+  });
+
   function failure(of: ChatSession) {
     const message = of.state.messages[0];
     return message?.role === "user" ? message.failure : null;
@@ -216,29 +292,39 @@ describe("a message with files", () => {
 });
 
 describe("another answer to a question", () => {
-  const world = new FakeWorld();
+  const fork = "d-0b9f5e2c-1026-4551-ac50-57f7698bfa78";
+  const forked = { type: "forked", message: "m1", fork, text: "Why?" } as const;
+  let world: FakeWorld;
+  let drafts: DraftStorage;
+  let client: ChatClient;
+  let session: ChatSession;
 
-  it("is asked for in a fork, at once, and an edit leaves a draft", async () => {
-    const drafts = new DraftStorage("u1", new MemoryStorage());
-    const client = new ChatClient("ws://x", world, drafts, new FileStorage("u1", undefined));
-    const forks: unknown[] = [];
-    client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
-    client.start();
+  function open(): void {
     world.wire.open();
     world.wire.say({ type: "status", state: "running", detail: null, since: "t", warning: null });
-    const session = client.session(MAIN);
+  }
+
+  beforeEach(() => {
+    world = new FakeWorld();
+    drafts = new DraftStorage("u1", new MemoryStorage());
+    client = new ChatClient("ws://x", world, drafts, new FileStorage("u1", undefined));
+    client.start();
+    open();
+    session = client.session(MAIN);
     session.show(true);
     world.wire.say({
       type: "history",
       messages: [wire("m1", "user", "Why?"), wire("a1", "assistant", "Because.")],
     });
-    const fork = "d-0b9f5e2c-1026-4551-ac50-57f7698bfa78";
-    const forked = { type: "forked", message: "m1", fork, text: "Why?" } as const;
+  });
 
+  it("is asked for in a fork, at once, and an edit leaves a draft", async () => {
+    const forks: unknown[] = [];
+    client.addEventListener("forked", (event) => forks.push((event as CustomEvent).detail));
     session.tryAgain("a1");
     expect(world.wire.sent.at(-1)).toEqual({ type: "fork", message: "m1" });
     world.wire.say(forked);
-    await new Promise((resolve) => setTimeout(resolve));
+    await settled();
     expect(forks).toEqual([fork]);
     const again = world.wire.sent.find((frame) => frame.type === "send");
     expect(again).toMatchObject({ text: "Why?", conversation: fork });
@@ -246,8 +332,37 @@ describe("another answer to a question", () => {
 
     session.fork("m1");
     world.wire.say(forked);
-    await new Promise((resolve) => setTimeout(resolve));
+    await settled();
     expect(drafts.of(fork).draft).toBe("Why?");
     expect(world.wire.sent.filter((frame) => frame.type === "send")).toHaveLength(1);
+  });
+
+  it.each([
+    [
+      "failed",
+      () => world.wire.say({ type: "error", id: null, code: "x", detail: "", retry: false }),
+    ],
+    ["was lost with the connection", () => world.wire.break()],
+    ["was not answered", () => undefined],
+  ])("leaves a later edit a draft when its fork %s", async (_, happens) => {
+    session.tryAgain("a1");
+    happens();
+    world.pass(500);
+    if (world.wires.length > 1) open();
+    session.fork("m1");
+    world.wire.say(forked);
+    await settled();
+    expect(drafts.of(fork).draft).toBe("Why?");
+    expect(world.wire.sent.filter(({ type }) => type === "send")).toEqual([]);
+  });
+
+  it("is not asked for by an edit after it could not be sent", async () => {
+    world.wire.break();
+    session.tryAgain("a1");
+    world.pass(500);
+    open();
+    world.wire.say(forked);
+    await settled();
+    expect(drafts.of(fork).draft).toBe("Why?");
   });
 });

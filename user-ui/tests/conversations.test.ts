@@ -4,7 +4,7 @@ import type { WireConversation } from "../src/api/generated";
 import { ChatClient } from "../src/chat/client";
 import { matching, titleOf } from "../src/chat/conversations";
 import { DraftStorage } from "../src/chat/draft-storage";
-import { FileStorage } from "../src/chat/file-storage";
+import { draftFiles, FileStorage } from "../src/chat/file-storage";
 import { newId } from "../src/chat/ids";
 import { MAIN } from "../src/chat/protocol";
 import { isRunning } from "../src/chat/state";
@@ -17,15 +17,12 @@ const TAXES = "22222222-2222-4222-8222-222222222222";
 
 let world: FakeWorld;
 let storage: MemoryStorage;
+let files: FileStorage;
 let client: ChatClient;
 
 function begin(): void {
-  client = new ChatClient(
-    "ws://server/api/chat",
-    world,
-    new DraftStorage("u1", storage),
-    new FileStorage("u1", undefined),
-  );
+  files = new FileStorage("u1", undefined);
+  client = new ChatClient("ws://server/api/chat", world, new DraftStorage("u1", storage), files);
   client.start();
 }
 
@@ -231,6 +228,24 @@ describe("the list", () => {
     expect(client.list.entries).toEqual([]);
     expect(deleted).toEqual([TRIP]);
     expect(storage.length).toBe(0);
+  });
+
+  it("drops the files of a deleted conversation, and sends none that was under way", async () => {
+    open();
+    listed(entry(TRIP));
+    const file = new File(["abc"], "a.txt");
+    files.set(draftFiles(TRIP), [file]);
+    const trip = client.session(TRIP);
+    world.wire.bufferedAmount = 10_000_000; // a slow network
+    trip.write("look", [file]);
+    const id = trip.state.messages[0]?.id ?? "";
+    expect(await files.get(id)).toHaveLength(1);
+    world.wire.say({ type: "deleted", conversation: TRIP });
+    world.wire.bufferedAmount = 0;
+    world.pass(10_000);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect([await files.get(draftFiles(TRIP)), await files.get(id)]).toEqual([[], []]);
+    expect(sent("send")).toEqual([]);
   });
 
   it("reports the shown conversation as read, once, and not while it works", () => {

@@ -129,7 +129,7 @@ describe("the model picker", () => {
     const { root, names } = await opened();
 
     expect(names()).toEqual(["demo ✓", "gpt-5.5", "gpt-6-astra", "claude-opus-5"]);
-    expect(words(root)).toContain("anthropic provided by your administrator");
+    expect(words(root)).toContain("anthropic provided by an admin");
     expect(words(root)).not.toContain("groq");
   });
 
@@ -193,10 +193,10 @@ describe("the model's settings", () => {
     await settled();
   };
 
-  it("need no key for what the administrator provides", async () => {
+  it("need no key for what an admin provides", async () => {
     const { api } = world();
     const root = await shown("settings-model", { api } as object);
-    expect(words(root)).toContain("Provided by your administrator");
+    expect(words(root)).toContain("Provided by an admin");
     await pick(root, "anthropic");
     expect(root.querySelector<HTMLInputElement>("#key")?.required).toBe(false);
     await pick(root, "groq");
@@ -225,7 +225,7 @@ describe("the model's settings", () => {
   it("say when a model is not provided any more", async () => {
     const { api } = world({ ...CHOICE, provider: "groq", model: "m", demo: false, usable: false });
     const root = await shown("settings-model", { api } as object);
-    expect(words(root)).toContain("does not provide this model to you any more");
+    expect(words(root)).toContain("No admin provides this model to you any more");
   });
 });
 

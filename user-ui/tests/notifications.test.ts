@@ -1,4 +1,7 @@
 // @vitest-environment jsdom
+import { readFileSync } from "node:fs";
+import { runInNewContext } from "node:vm";
+
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { Api } from "../src/api/client";
@@ -11,14 +14,14 @@ const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 function world(
   set: {
     on?: boolean;
-    anywhere?: boolean;
     permission?: string;
     subscribed?: boolean;
+    /** Whether the browser takes the worker; it does not from an address with a doubtful certificate. */
+    works?: boolean;
   } = {},
 ) {
-  const { permission = "granted", subscribed = false } = set;
+  const { permission = "granted", subscribed = false, works = true } = set;
   let { on = false } = set;
-  let { anywhere = on } = set;
   const calls: string[] = [];
   let subscription: object | null = null;
   const subscribe = (options?: unknown) => {
@@ -38,8 +41,11 @@ function world(
     pushManager: { subscribe, getSubscription: () => Promise.resolve(subscription) },
   };
   const worker = Object.assign(new EventTarget(), {
-    register: () => Promise.resolve(registration),
-    ready: Promise.resolve(registration),
+    register: () =>
+      works
+        ? Promise.resolve(registration)
+        : Promise.reject(new DOMException("certificate", "SecurityError")),
+    ready: works ? Promise.resolve(registration) : new Promise(() => undefined),
   });
   vi.stubGlobal("isSecureContext", true);
   vi.stubGlobal("PushManager", Object);
@@ -50,10 +56,10 @@ function world(
   Object.defineProperty(navigator, "serviceWorker", { value: worker, configurable: true });
   const api = new Api("", (url, { method = "", body }) => {
     calls.push(`${method} ${url.replace("/api/notifications", "")}`);
-    if (method === "PUT" && url.endsWith("subscription")) on = anywhere = true;
+    if (method === "PUT" && url.endsWith("subscription")) on = true;
     if (method === "DELETE") on = false;
     if (url.endsWith("attention")) calls.push(body as string);
-    const answer = method === "GET" ? JSON.stringify({ key: "k", on, anywhere }) : "";
+    const answer = method === "GET" ? JSON.stringify({ key: "k", on, anywhere: on }) : "";
     return Promise.resolve(new Response(answer || null, { status: answer ? 200 : 204 }));
   });
   return { api, calls, worker };
@@ -109,6 +115,16 @@ describe("the switch for notifications", () => {
     expect(text()).toContain("gets no notifications any more");
   });
 
+  it("stays off, and can be tried again, where no worker can start", async () => {
+    const { api, calls } = world({ works: false });
+    const { input, text } = await settings(api);
+    input?.click();
+    await settled();
+    expect(calls).toEqual(["GET "]);
+    expect([input?.checked, input?.disabled]).toEqual([false, false]);
+    expect(text()).toContain("refuses notifications here");
+  });
+
   it.each([
     ["insecure", { isSecureContext: false }, "only for pages with https"],
     ["none", { PushManager: undefined }, "has no notifications"],
@@ -123,11 +139,66 @@ describe("the switch for notifications", () => {
   });
 });
 
+describe("a device", () => {
+  const mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/18.6 Safari/605.1.15";
+
+  it.each([
+    ["an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X)", 5, "install"],
+    ["an iPad", mac, 5, "install"],
+    ["a Mac", mac, 0, "none"],
+    ["an app's window", "Mozilla/5.0 (Linux; Android 16; wv)", 5, "none"],
+  ])(
+    "without notifications is told what it can do: %s",
+    (_, userAgent, maxTouchPoints, expected) => {
+      world();
+      Reflect.deleteProperty(globalThis, "Notification");
+      vi.stubGlobal("navigator", { serviceWorker: {}, userAgent, maxTouchPoints });
+      expect(support()).toBe(expected);
+    },
+  );
+});
+
+describe("a notification that is pressed", () => {
+  /** Press one while these windows are open; what the worker does about them. */
+  async function press(urls: string[]): Promise<string[]> {
+    const done: string[] = [];
+    const listeners = new Map<string, (event: unknown) => void>();
+    const windows = urls.map((url) => ({
+      url,
+      postMessage: () => done.push(`told ${url}`),
+      focus: () => Promise.resolve(),
+    }));
+    const context = {
+      URL,
+      location: new URL("https://ocmt.example.com/sw.js"),
+      self: { addEventListener: listeners.set.bind(listeners) },
+      clients: {
+        matchAll: () => Promise.resolve(windows),
+        openWindow: (path: string) => Promise.resolve(done.push(`opened ${path}`)),
+      },
+    };
+    runInNewContext(readFileSync("public/sw.js", "utf8"), context);
+    listeners.get("notificationclick")?.({
+      notification: { close: () => undefined, data: "/c/1" },
+      waitUntil: () => undefined,
+    });
+    await settled();
+    return done;
+  }
+
+  it("leads to an open page, not to a file in a tab of its own", async () => {
+    const file = "https://ocmt.example.com/api/chat/files/1";
+    const page = "https://ocmt.example.com/settings";
+    expect(await press([file, page])).toEqual([`told ${page}`]);
+    expect(await press([file, "https://other.example.com/"])).toEqual(["opened /c/1"]);
+  });
+});
+
 describe("a page that is opened", () => {
   it("ends a subscription of an earlier session", async () => {
     const { api, calls } = world({ subscribed: true });
     (await begin(api, () => undefined))();
-    expect(calls).toEqual(["GET ", "unsubscribe"]);
+    expect(calls.slice(0, 2)).toEqual(["GET ", "unsubscribe"]);
   });
 
   it("makes one anew that the browser lost", async () => {
@@ -137,7 +208,7 @@ describe("a page that is opened", () => {
   });
 
   it("says that it is visible, again each minute, and when it is hidden, until it ends", async () => {
-    const { api, calls } = world({ anywhere: true });
+    const { api, calls } = world();
     vi.useFakeTimers();
     const end = await begin(api, () => undefined);
     const visible = vi.spyOn(document, "visibilityState", "get");
@@ -152,10 +223,16 @@ describe("a page that is opened", () => {
     expect(told().slice(1)).toEqual(['{"visible":true}', '{"visible":true}', '{"visible":false}']);
   });
 
-  it("says nothing where nobody is notified", async () => {
+  it("says that it is visible where no worker can start, too", async () => {
+    const { api, calls } = world({ works: false });
+    (await begin(api, () => undefined))();
+    expect(calls).toContain("PUT /attention");
+  });
+
+  it("says that it is visible before any device is notified: one may be at any time", async () => {
     const { api, calls } = world();
     (await begin(api, () => undefined))();
-    expect(calls).toEqual(["GET "]);
+    expect(calls).toContain("PUT /attention");
   });
 
   it("shows what a notification is about", async () => {

@@ -107,9 +107,9 @@ class LiveConfigs:
             await self._write(agent)
 
     async def write_all(self) -> None:
-        """Write what is stored of all users' agents, since a killed server may not have.
+        """Write the stored settings of every agent into its configuration.
 
-        Failures are only logged.
+        A server that was killed may not have. Failures are only logged.
         """
         for agent in self._registry.all():
             self._due |= {(agent.user_id, part) for part in _Part}

@@ -45,24 +45,24 @@ def request(kind: str) -> TransitionReason:
 
 
 def forced(cut: Sequence[str]) -> TransitionReason:
-    """The reason of an order that did not wait for the work in `cut`."""
+    """The reason for a forced order; `cut` lists the work it interrupted."""
     if not cut:
         return FORCED
     return TransitionReason(FORCED.who, f"{FORCED.why}, cutting short: {'; '.join(cut)}")
 
 
 def claim_failed(why: str) -> TransitionReason:
-    """The reason of a new boot in place of an agent made beforehand."""
+    """The reason for a new boot in place of an agent made beforehand."""
     return TransitionReason(Actor.RUNTIME, f"the agent made beforehand is not used: {why}")
 
 
 def with_spare(why: TransitionReason) -> TransitionReason:
-    """The reason of a stopped agent's wake that a held spare shortens."""
+    """The reason for a stopped agent's wake in a held spare."""
     return TransitionReason(why.who, f"{why.why}, in a spare")
 
 
 def spare_failed(why: str) -> TransitionReason:
-    """The reason of a boot after a held spare did not come up."""
+    """The reason for a boot after a held spare did not come up."""
     return TransitionReason(Actor.RUNTIME, f"the spare is not used: {why}")
 
 

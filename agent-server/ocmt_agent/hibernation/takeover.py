@@ -9,6 +9,7 @@ if the held gateway does not come up.
 from typing import Protocol
 
 import structlog
+from ocmt_common.agent_api import HibernationState
 from ocmt_common.problems import Problem
 
 from ocmt_agent.gateway.control import GatewayControl
@@ -51,9 +52,11 @@ class Takeover:
         if spare is None:
             return False
         try:
-            if not await self._can_use(spare, agent):
-                return False
-            await self._registry.move_into(agent, spare)
+            # So that no look at the spares corrects or removes it meanwhile.
+            async with spare.lock:
+                if not await self._can_use(spare, agent):
+                    return False
+                await self._registry.move_into(agent, spare)
         except Problem:
             return False  # the database does not work; a boot does not need it
         finally:
@@ -70,7 +73,8 @@ class Takeover:
         if spare.openclaw != agent.openclaw:
             return False
         homes = self._runtime.home(spare.user_id), self._runtime.home(agent.user_id)
-        return are_on_one_disk(*homes) and await self._pool.is_current(spare)
+        asleep = spare.state is HibernationState.PAUSED
+        return asleep and are_on_one_disk(*homes) and await self._pool.is_current(spare)
 
     async def move_state(self, agent: Agent) -> None:
         """Move the agent's state to its container, whose gateway then reads it.

@@ -124,7 +124,7 @@ class MemoryManager:
             tracked.reclaiming = self._own(self._give_back(agent, tracked))
 
     def wakes(self, agent: Agent) -> None:
-        """When an agent's thaw begins, stop reclaiming, and prefetch what it will use from swap."""
+        """Stop reclaiming as a thaw begins, and prefetch from swap what the agent will need."""
         tracked = self._tracked(agent)
         _cancel(tracked.reclaiming, tracked.returning)
         tracked.awake, tracked.answered = asyncio.Event(), asyncio.Event()

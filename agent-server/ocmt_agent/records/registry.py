@@ -95,6 +95,10 @@ class AgentRegistry:
         """The agents made beforehand that have no user yet."""
         return list(self._spares.values())
 
+    def is_spare(self, agent: Agent) -> bool:
+        """Whether it is one of `spares`: not claimed, taken or removed."""
+        return self._spares.get(agent.user_id) is agent
+
     def counts(self) -> HibernationCounts:
         counts = HibernationCounts()
         for agent in self._agents.values():

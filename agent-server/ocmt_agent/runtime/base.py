@@ -1,7 +1,7 @@
 """The interface of runtimes, which run the gateways.
 
-A runtime handles containers and processes, not idle times, sessions or HTTP. All calls are
-idempotent: a state that is already reached is not an error.
+A runtime handles containers and processes, not idle times, sessions or HTTP. All calls but
+`hold_gateway` are idempotent: a state that is already reached is not an error.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -100,7 +100,10 @@ class Whereabouts:
 
 
 class RuntimeUnavailable(Exception):
-    """The runtime, or a part that it needs, does not answer. `str()` says what to do."""
+    """The runtime, or something that it needs, is missing or does not answer.
+
+    `str()` says what to do.
+    """
 
 
 class RuntimeFailed(Exception):

@@ -315,8 +315,9 @@ class DockerRuntime:
         async with self._lock(spec.user_id):
             written = with_live_settings(await self._gateway_config(spec), spec)
             home = self.home(spec.user_id)
-            await asyncio.to_thread(move_state, self.home(source), home, account)
+            # First, so that a state also gets into a home that is damaged or missing.
             await asyncio.to_thread(prepare_folders, home, account, written)
+            await asyncio.to_thread(move_state, self.home(source), home, account)
             with translated_writing():
                 await asyncio.to_thread(end_hold, home)
 

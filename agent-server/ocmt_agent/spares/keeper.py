@@ -113,7 +113,7 @@ class SpareKeeper:
         for spare in self._registry.spares():
             with suppress(RuntimeFailed, RuntimeUnavailable, Problem):
                 await self._hibernation.reconciler.settle(spare)
-            if spare.spare and not await self._is_worth_keeping(spare):
+            if self._registry.is_spare(spare) and not await self._is_worth_keeping(spare):
                 await self._retire(spare)
         # Those for stopped agents go first when swap is short, and are made last.
         for held in (True, False):
@@ -215,10 +215,11 @@ class SpareKeeper:
         self._memory.slept(spare)
 
     async def _retire(self, spare: Agent) -> None:
-        """Remove a spare with all that it has, unless it was claimed meanwhile."""
+        """Remove a spare with all that it has, unless it was claimed or taken meanwhile."""
 
         async def retire() -> None:
-            if not spare.spare or spare.removed:
+            # From here on nothing takes it: its lock is held.
+            if not self._registry.is_spare(spare):
                 return
             spare.access = None
             await self._runtime.remove(spare.user_id, with_state=True)

@@ -40,7 +40,7 @@ def backup_command(
     """Back up databases, agents' state and the servers' keys to this machine."""
     now = datetime.now(UTC)
     target = folder or Path("backups") / now.strftime("%Y%m%d-%H%M%S")
-    with explained(target.parent):
+    with explained(target.parent, another_by=f"`{command('backup FOLDER')}`"):
         made = backup(
             load_inventory(inventory),
             target,

@@ -77,7 +77,7 @@ def capacity(
 
 
 @capacity_app.command("simulate")
-def simulate_days(  # noqa: PLR0917 (the command line gives them by name)
+def simulate_days(  # noqa: PLR0917 (typer passes them by name)
     users: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many users.")] = 1000,
     hosts: Annotated[
         int,

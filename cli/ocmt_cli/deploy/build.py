@@ -77,7 +77,9 @@ def build(source: Source, role: Role, platform: Platform, builds: Path) -> Artef
 def _page(source: Source, made: Path) -> None:
     ui = source.checkout / "user-ui"
     build_page(ui)
-    shutil.copytree(ui / "dist", made, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".ocmt*"))
+    # A checkout's version.txt is empty; each deploy writes its release into its own.
+    left_out = shutil.ignore_patterns(".ocmt*", "version.txt")
+    shutil.copytree(ui / "dist", made, dirs_exist_ok=True, ignore=left_out)
 
 
 def _wheels(source: Source, role: Role, folder: Path, made: Path) -> None:

@@ -252,7 +252,7 @@ class Inventory(_Table):
         return self
 
     def with_role(self, role: Role) -> list[HostEntry]:
-        """The hosts with `role`, in the file's order; the first is deployed first."""
+        """The hosts with `role`, in the file's order, which deploys follow."""
         return [host for host in self.hosts.values() if role in host.roles]
 
     def component_path(self, host: HostEntry, role: Role) -> PurePosixPath:

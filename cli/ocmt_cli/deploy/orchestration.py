@@ -258,8 +258,8 @@ class _Rollout:
     def _release_of(self, steps: Sequence[Step]) -> tuple[str, str]:
         """The name and commit of a component's release.
 
-        If other hosts already serve the content, its release is reused, so that one rollback undoes
-        the deploy on all.
+        If other hosts already serve the content, their release is reused, so that one rollback
+        undoes the deploy on all; not if a host that lacks it has served it before.
         """
         lacking = [self.facts[step.role, step.host] for step in steps if step.action != "unchanged"]
         there = max(

@@ -83,7 +83,7 @@ def send(
 
 
 def build_image(openclaw_dir: Path) -> None:
-    """Build and load `default_image()`, unless the engine has it already."""
+    """Build and load `default_image()`, unless the engine's has the same content."""
     engine = _engine()
     try:
         if engine_images.label_of(engine, default_image(), CONTENT_LABEL) == content_hash():

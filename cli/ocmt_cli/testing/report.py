@@ -1,4 +1,4 @@
-"""The report of a test run: counts, times, reasons of skipped tests, and the slowest tests."""
+"""The report of a test run: counts, times, reasons for skipped tests, and the slowest tests."""
 
 import json
 import shutil

@@ -1,6 +1,7 @@
 """The background supervisor, which `ocmt up --detach` starts and passes its lock to.
 
-It reports the outcome of the start as one JSON line on `--report-fd`, then runs without its parent.
+It reports the outcome of the start as one JSON object on `--report-fd`, then runs without its
+parent.
 """
 
 import argparse

@@ -43,7 +43,7 @@ class ServerLog:
 
     @property
     def last_words(self) -> str:
-        """The last lines that are not log records, such as the reason of a refused start."""
+        """The last lines that are not log records, such as the reason for a refused start."""
         return "\n".join(self._plain)
 
     def forget(self) -> None:

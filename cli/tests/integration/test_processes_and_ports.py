@@ -148,7 +148,7 @@ def test_down_where_nothing_ever_ran_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     down(tmp_path)
-    assert "is not a data folder" in capsys.readouterr().out
+    assert f"Nothing is running from {tmp_path}" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

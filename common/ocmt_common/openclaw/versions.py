@@ -23,7 +23,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version | None:
-    """Parse a version; `None` if `text` does not have the form of one of OpenClaw's."""
+    """Parse `YEAR.MONTH.DAY`, with or without a suffix; `None` for any other text."""
     found = _SHAPE.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if found is None:
         return None

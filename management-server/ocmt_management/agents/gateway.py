@@ -126,8 +126,8 @@ class Gateway:
         answer = self._pending[request_id] = asyncio.get_running_loop().create_future()
         try:
             frame_text = gateway_frames.request(request_id, method, params)
-            await self._socket.send(_with_files(frame_text, files) if files else frame_text)
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                await self._socket.send(_with_files(frame_text, files) if files else frame_text)
                 frame = await answer
         except TimeoutError:
             raise Problem(504, "agent-silent", "The agent does not answer. Try again.") from None

@@ -1,7 +1,7 @@
-"""The name and the face that a user gave their agent, and how the agent learns of them.
+"""The name and the face that users give their agents: stored, and as text for `IDENTITY.md`.
 
-OpenClaw puts `IDENTITY.md` of the workspace into each turn's instructions, so that a change needs
-no restart (2026.9.6). The face is an emoji, or a small picture as a `data:` URL.
+OpenClaw (2026.9.6) puts that file of the workspace into each turn's instructions, so a change needs
+no restart. The face is an emoji, or a small picture as a `data:` URL.
 """
 
 import base64

@@ -192,7 +192,7 @@ class Agents:
         self._send_order(user_id, "wake", self.server.wake)
 
     async def restart(self, user_id: str, *, actor: str) -> None:
-        """Start a restart of the gateway in the background. Raises `Problem` if not ready."""
+        """Restart the gateway in the background. Raises `Problem` if it is not ready."""
         await self.require_ready(user_id)
         async with self._database.write() as session:
             Audit(session, self._clock).record("agent.restart", user_id=user_id, actor=actor)

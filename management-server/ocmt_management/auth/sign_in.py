@@ -57,7 +57,7 @@ def link_invalid() -> Problem:
     return Problem(
         403,
         "link-invalid",
-        "This link or code is wrong, expired or was used. Ask for a new link.",
+        "This link or code is wrong, has expired or was already used. Request a new link.",
     )
 
 
@@ -258,7 +258,8 @@ async def operator_link(
 async def warn_without_admin(database: Database, settings: ManagementSettings) -> None:
     """Log at start how to make the first admin, if there is none.
 
-    Logs nothing on a single machine without mail, where `ocmt up` prints the first link.
+    Logs nothing with neither mail nor https, as on a single machine, where `ocmt up` prints the
+    first link.
     """
     if not (settings.smtp_host or settings.secure):
         return

@@ -122,6 +122,8 @@ class ChatConnection:
                 slots.release()
 
         while True:
+            # `receive` does not wait while frames are there: the other chats have their turn.
+            await asyncio.sleep(0)
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1006))

@@ -6,7 +6,8 @@ progress, the state of the answer is read from the history.
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,18 +156,18 @@ class Conversation:
         message_id, text = str(frame.id), frame.text
         if _NEW_CONVERSATION.match(text):
             raise Problem(409, "no-new-conversation", _OTHER_CONVERSATION)
-        files = self._files_of(frame)
-        begins = text if text.strip() else frame.files[0].name
-        title = None if self._exists else await self._open_for(begins)
-        self._runs.record_sent(message_id)
-        message = {"sessionKey": self._key, "message": text, "idempotencyKey": message_id}
-        try:
-            answer = await self._link.send(self._key, message, files)
-        except GatewayError as error:
-            if _ARCHIVED not in str(error):
-                raise
-            await self._open_for(begins)  # it was archived meanwhile
-            answer = await self._link.send(self._key, message, files)
+        with self._files_of(frame) as files:
+            begins = text if text.strip() else frame.files[0].name
+            title = None if self._exists else await self._open_for(begins)
+            self._runs.record_sent(message_id)
+            message = {"sessionKey": self._key, "message": text, "idempotencyKey": message_id}
+            try:
+                answer = await self._link.send(self._key, message, files)
+            except GatewayError as error:
+                if _ARCHIVED not in str(error):
+                    raise
+                await self._open_for(begins)  # it was archived meanwhile
+                answer = await self._link.send(self._key, message, files)
         run_id = str(answer.get("runId") or message_id)
         self._to_page(frames.accepted(message_id, run_id))
         if answer.get("status") in ("started", "in_flight"):
@@ -175,14 +176,16 @@ class Conversation:
         if title:
             self._group.create_task(self._name(title))
 
-    def _files_of(self, frame: SendFrame) -> list[FileInPieces]:
+    @contextmanager
+    def _files_of(self, frame: SendFrame) -> Iterator[list[FileInPieces]]:
         if not frame.files:
-            return []
-        pieces = self._uploads.take(str(frame.id), len(frame.files))
-        return [
-            FileInPieces(file.name, file.type, content)
-            for file, content in zip(frame.files, pieces, strict=True)
-        ]
+            yield []
+            return
+        with self._uploads.taken(str(frame.id), len(frame.files)) as pieces:
+            yield [
+                FileInPieces(file.name, file.type, content)
+                for file, content in zip(frame.files, pieces, strict=True)
+            ]
 
     async def _open_for(self, text: str) -> str | None:
         """Restore an archived session. The name of one that its first message creates."""

@@ -144,9 +144,10 @@ class Conversations:
             )
         self._open[conversation_id] = known  # the latest used is the last
         if len(self._open) > MAX_OPEN:
-            idle = next((one for one, open_one in self._open.items() if not open_one.busy), None)
-            if idle is not None and idle != conversation_id:
-                del self._open[idle]
+            # One without an answer in progress, else the one that was used longest ago.
+            idle = (one for one, open_one in self._open.items() if not open_one.busy)
+            oldest = next(iter(self._open))
+            del self._open[next((one for one in idle if one != conversation_id), oldest)]
         return known
 
     # The list

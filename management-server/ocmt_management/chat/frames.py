@@ -32,7 +32,7 @@ class HistoryFrame(_AboutConversation):
 
 
 class AttachFrame(_AboutConversation):
-    """A piece of a file of the message `id`, which is sent after all pieces of its files."""
+    """A piece of a file for message `id`. All pieces come before the message's own frame."""
 
     type: Literal["attach"]
     id: UUID

@@ -21,6 +21,11 @@ from ocmt_management.chat.rows import files_of, run_of, sent_with, text_of
 from ocmt_management.chat.tool_calls import ToolCalls, joined_thoughts, result_of, thoughts_of
 
 _REMEMBERED = 256
+# A gateway is as hostile as its user. OpenClaw's ids have 36 characters, and a conversation has one
+# run at a time.
+_MAX_ID_CHARS = 200
+_MAX_RUNS = 8
+_MAX_TEXT_CHARS = 500_000
 
 
 @dataclass(slots=True)
@@ -52,8 +57,9 @@ class Runs:
     """Of the runs in progress."""
 
     def begin(self, run_id: str) -> None:
-        if run_id not in self._ended:
+        if run_id not in self._ended and len(run_id) <= _MAX_ID_CHARS:
             self.in_progress.setdefault(run_id, "")
+            _keep_newest(self.in_progress)
 
     def ended(self, run_id: str) -> bool:
         """Record a run's end; `False` if it was recorded before."""
@@ -89,7 +95,7 @@ class Runs:
         """Remember the id that a run's answer has in the history."""
         meta = as_object(as_object(payload.get("message")).get("__openclaw"))
         run_id, row_id = meta.get("runId"), meta.get("id")
-        if isinstance(run_id, str) and isinstance(row_id, str):
+        if isinstance(run_id, str) and isinstance(row_id, str) and len(row_id) <= _MAX_ID_CHARS:
             _remember(self._row_ids, self.page_id(run_id), row_id)
 
     def on_row(self, payload: dict[str, Any]) -> list[AboutOne]:
@@ -98,14 +104,14 @@ class Runs:
             return []
         row = as_object(payload.get("message"))
         run_id = self.page_id(run_of(row) or "")
-        if not run_id or run_id in self._ended:
+        if not run_id or run_id in self._ended or len(run_id) > _MAX_ID_CHARS:
             return []
         begun = self._calls.begun_by(row)
         for call in begun:
             _remember(self._runs_of_calls, call["id"], run_id)
         shown: list[AboutOne] = [frames.work(run_id, call) for call in begun]
         if thoughts := thoughts_of(row):
-            self._thoughts[run_id] = joined_thoughts(self._thoughts.get(run_id, ""), thoughts)
+            self._think(run_id, joined_thoughts(self._thoughts.get(run_id, ""), thoughts))
             shown.append(frames.thoughts(run_id, self._thoughts[run_id]))
         return shown
 
@@ -127,14 +133,18 @@ class Runs:
             _remember(self._runs_of_calls, call["id"], run_id)
         shown: list[AboutOne] = [frames.work(run_id, call) for call in tools]
         if thoughts:
-            self._thoughts[run_id] = thoughts
+            self._think(run_id, thoughts)
             shown.append(frames.thoughts(run_id, thoughts))
         return shown
+
+    def _think(self, run_id: str, thoughts: str) -> None:
+        self._thoughts[run_id] = thoughts
+        _keep_newest(self._thoughts)
 
     def on_chat(self, payload: dict[str, Any]) -> AboutOne | Failed | None:
         """A `chat` event as a frame for the page; `Failed` for an error."""
         run_id = self.page_id(str(payload.get("runId")))
-        if not self.is_about(payload) or run_id in self._ended:
+        if not self.is_about(payload) or run_id in self._ended or len(run_id) > _MAX_ID_CHARS:
             return None
         row = as_object(payload.get("message"))
         match payload.get("state"):
@@ -171,9 +181,12 @@ class Runs:
         if run_id in self._ended:
             return None
         unknown = run_id not in self.in_progress
-        already_sent = self.in_progress.setdefault(run_id, "")
+        self.begin(run_id)
+        already_sent = self.in_progress.get(run_id, "")
         if already_sent.startswith(text) and not unknown:
             return None  # a history may be slightly older than the deltas
+        if len(text) > _MAX_TEXT_CHARS:
+            return None  # the end of the run has it
         self.in_progress[run_id] = text
         if text.startswith(already_sent):
             return frames.delta(run_id, text[len(already_sent) :])
@@ -194,6 +207,11 @@ def gained_row(payload: dict[str, Any]) -> bool:
     OpenClaw stores an answer's files in such a message after the answer has ended.
     """
     return payload.get("phase") == "message"
+
+
+def _keep_newest(of_runs: dict[str, str]) -> None:
+    while len(of_runs) > _MAX_RUNS:
+        del of_runs[next(iter(of_runs))]
 
 
 def _remember(those: OrderedDict[str, str], one: str, what: str) -> None:

@@ -87,7 +87,7 @@ class SharedKeySpending(Base):
 
 
 class Usage(Base):
-    """One user's usage of one model from one source, on one day of the user's time zone."""
+    """A user's usage of one provider's model from one source, on one day of their time zone."""
 
     __tablename__ = "model_usage"
 

@@ -217,7 +217,11 @@ class UpstreamResponse(Response):
         return None
 
     def _refusal(self, response: httpx2.Response, said: bytes) -> Response:
-        """Convert a provider's error response; one about a key or account becomes a 424 of ours."""
+        """Convert a provider's error response.
+
+        One for which OpenClaw could disable the provider is replaced by ours, mostly a 424; others
+        are passed on with the key masked.
+        """
         request = self._request
         status = response.status_code
         if not 400 <= status < 600:  # a redirect, or not a provider's answer

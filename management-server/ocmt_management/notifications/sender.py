@@ -24,7 +24,8 @@ from ocmt_management.outbound.service import AddressRefused, Client
 
 log = structlog.get_logger(__name__)
 
-_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=10)
+_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=12)
+"""To connect, longer than a name may take to be resolved: the two failures differ."""
 _RETRIES_AFTER_S = (5.0, 30.0)
 _GONE = frozenset({404, 410})
 
@@ -34,9 +35,14 @@ class Outcome(StrEnum):
     """The push service has the message."""
     GONE = "gone"
     """The subscription no longer exists."""
+    BUSY = "busy"
+    """The push service says that it cannot take a message now."""
+    AWAY = "away"
+    """Nothing answers at its address."""
     FAILED = "failed"
-    AGAIN = "again"
-    """The push service is busy or away."""
+
+
+_PASSING = frozenset({Outcome.BUSY, Outcome.AWAY})
 
 
 class PushSender:
@@ -53,15 +59,27 @@ class PushSender:
         self._subject = subject
         self._sleep = sleep
 
-    async def send(self, key: ServerKey, message: Message, recipient: Recipient) -> Outcome:
-        """Send a message, again after a while if the push service is busy or away."""
-        outcome = await self._try(key, message, recipient)
+    async def send(
+        self,
+        key: ServerKey,
+        message: Message,
+        recipient: Recipient,
+        *,
+        requests: asyncio.Semaphore,
+    ) -> Outcome:
+        """Send a message, again after a while if the push service is busy or away.
+
+        `requests` is held during each request, not between them.
+        """
+        async with requests:
+            outcome = await self._try(key, message, recipient)
         for delay_s in _RETRIES_AFTER_S:
-            if outcome is not Outcome.AGAIN:
+            if outcome not in _PASSING:
                 break
             await self._sleep(delay_s)
-            outcome = await self._try(key, message, recipient)
-        return Outcome.FAILED if outcome is Outcome.AGAIN else outcome
+            async with requests:
+                outcome = await self._try(key, message, recipient)
+        return outcome
 
     async def _try(self, key: ServerKey, message: Message, recipient: Recipient) -> Outcome:
         url = URL(recipient.endpoint, encoded=True)
@@ -79,15 +97,23 @@ class PushSender:
         except AddressRefused:
             log.warning("push service not dialled: its address is refused", host=url.host)
             return Outcome.FAILED
+        except aiohttp.ClientConnectorDNSError:
+            # Not tried again: each name that is not resolved occupies one of few threads.
+            log.info("push service not reached: its name is not resolved", host=url.host)
+            return Outcome.FAILED
         except (aiohttp.ClientError, OSError, ValueError) as error:
             log.info("push service not reached", host=url.host, reason=type(error).__name__)
-            return Outcome.AGAIN
+            return Outcome.AWAY
         answer.close()
-        if answer.status in _GONE:
-            return Outcome.GONE
-        if answer.status == 429 or answer.status >= 500:
-            return Outcome.AGAIN
-        if answer.status < 300:
-            return Outcome.TAKEN
-        log.warning("push service refused a message", host=url.host, status=answer.status)
-        return Outcome.FAILED
+        outcome = _outcome(answer.status)
+        if outcome is Outcome.FAILED:
+            log.warning("push service refused a message", host=url.host, status=answer.status)
+        return outcome
+
+
+def _outcome(status: int) -> Outcome:
+    if status in _GONE:
+        return Outcome.GONE
+    if status == 429 or status >= 500:
+        return Outcome.BUSY
+    return Outcome.TAKEN if status < 300 else Outcome.FAILED

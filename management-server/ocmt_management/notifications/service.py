@@ -8,7 +8,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import structlog
 from limits import RateLimitItemPerMinute
@@ -16,11 +18,13 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from ocmt_common.problems import Problem
 from sqlalchemy.ext.asyncio import AsyncSession
+from yarl import URL
 
 from ocmt_management.auth.service import is_active, live_sessions, lock_installation
 from ocmt_management.clock import Clock
 from ocmt_management.db import Database
 from ocmt_management.notifications.models import PushSubscription
+from ocmt_management.notifications.outbox import Outbox
 from ocmt_management.notifications.push_message import (
     Message,
     Recipient,
@@ -43,10 +47,22 @@ MAX_DEVICES = 20
 ATTENTION_LASTS = timedelta(seconds=90)
 """How long a page counts as visible after it said so; a visible page repeats it each minute."""
 _PER_MINUTE = RateLimitItemPerMinute(30)
-_MAX_SENDING = 1000
 _REMEMBERED = 1000
+_MOST_FAILURES = 5
+_FAILING_REMEMBERED = 10_000
+_RESOLVING_AT_ONCE = 64
 _ANSWER_LIFE = timedelta(hours=12)
 _DECISION_LIFE = timedelta(hours=24)
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Of messages to one subscription, in a row."""
+
+    endpoint: str
+    count: int = 0
+    taken: int = -1
+    """How many messages push services had taken of this server at the last that was counted."""
 
 
 class Notifications:
@@ -69,25 +85,26 @@ class Notifications:
         self._key: ServerKey | None = None
         self._seen_until: dict[str, dict[str, datetime]] = {}
         """User → session whose page is visible → until when that is believed."""
-        self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Users and runs that were notified of: several tabs report the same answer."""
+        self._answered: OrderedDict[bytes, None] = OrderedDict()
+        """Digests of users and runs that were notified of: several tabs report the same answer."""
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._sending: set[asyncio.Task[None]] = set()
+        self._outbox = Outbox(self._send)
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        """By session."""
+        self._taken = 0
 
     @classmethod
     @asynccontextmanager
     async def open(
         cls, *, settings: ManagementSettings, database: Database, keys: KeyRing, clock: Clock
     ) -> AsyncIterator["Notifications"]:
-        client = Client(settings.private_host_set)
+        client = Client(settings.private_host_set, resolving_at_once=_RESOLVING_AT_ONCE)
         sender = PushSender(client, clock, subject=_subject(settings))
         notifications = cls(database, keys, clock, sender, private_hosts=settings.private_host_set)
         try:
             yield notifications
         finally:
-            for task in notifications._sending:
-                task.cancel()
-            await asyncio.gather(*notifications._sending, return_exceptions=True)
+            await notifications._outbox.close()
             await client.close()
 
     # For the page
@@ -104,6 +121,10 @@ class Notifications:
         endpoint = checked_url(
             body.endpoint, self._private_hosts, example="https://push.example.com/…"
         )
+        if URL(endpoint).scheme != "https":
+            raise Problem(
+                422, "url-insecure", "The address of a push service begins with https://."
+            )
         public_key = from_base64url(body.public_key)
         if not is_on_curve(public_key):
             raise Problem(422, "push-key-invalid", "This browser's key is none. Turn it on again.")
@@ -136,9 +157,10 @@ class Notifications:
 
     def answered(self, user_id: str, run_id: str, conversation: str) -> None:
         """An answer is complete. Called by every chat that sees it."""
-        if (user_id, run_id) in self._answered:
+        answer = _digest(user_id, run_id)
+        if answer in self._answered:
             return
-        self._answered[user_id, run_id] = None
+        self._answered[answer] = None
         if len(self._answered) > _REMEMBERED:
             self._answered.popitem(last=False)
         self._notify(
@@ -170,42 +192,67 @@ class Notifications:
 
     async def sent(self) -> None:
         """Wait for the notifications that are on their way."""
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._outbox.sent()
 
     def _notify(self, user_id: str, message: Message) -> None:
         if self._is_attended(user_id):
             return
-        if len(self._sending) >= _MAX_SENDING or not self._limiter.hit(_PER_MINUTE, user_id):
+        if not self._limiter.hit(_PER_MINUTE, user_id):
             log.info("no notification: too many at once", user_id=user_id)
             return
-        task = asyncio.create_task(self._send(user_id, message))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._outbox.put(user_id, message)
 
     def _is_attended(self, user_id: str) -> bool:
         now = self._clock()
         return any(until > now for until in self._seen_until.get(user_id, {}).values())
 
-    async def _send(self, user_id: str, message: Message) -> None:
+    async def _send(self, user_id: str, message: Message, requests: asyncio.Semaphore) -> None:
         try:
             async with self._database.read() as session:
                 rows = await self._live(session, user_id)
             if rows:
                 key = await self._server_key()
-                await asyncio.gather(*(self._send_to(key, message, row) for row in rows))
+                await asyncio.gather(*(self._send_to(key, message, row, requests) for row in rows))
         except Problem as problem:  # the database is away; /health reports it
             log.warning("no notification", user_id=user_id, reason=problem.detail)
         except Exception:
             log.exception("no notification", user_id=user_id)
 
-    async def _send_to(self, key: ServerKey, message: Message, row: PushSubscription) -> None:
+    async def _send_to(
+        self, key: ServerKey, message: Message, row: PushSubscription, requests: asyncio.Semaphore
+    ) -> None:
         recipient = Recipient(row.endpoint, row.public_key, row.auth)
-        outcome = await self._sender.send(key, message, recipient)
-        if outcome is Outcome.GONE:
+        outcome = await self._sender.send(key, message, recipient, requests=requests)
+        if self._is_over(row, outcome):
+            self._failures.pop(row.session_id, None)
             async with self._database.write() as session:
                 await SubscriptionRepository(session).delete_dead(
                     row.user_id, row.session_id, row.endpoint
                 )
+
+    def _is_over(self, row: PushSubscription, outcome: Outcome) -> bool:
+        """Whether the subscription ended, or is taken to have, after failures in a row.
+
+        A failure counts only if a push service took some message since the one before: else the
+        trouble may be this server's.
+        """
+        if outcome is Outcome.TAKEN:
+            self._taken += 1
+            self._failures.pop(row.session_id, None)
+        if outcome not in (Outcome.FAILED, Outcome.AWAY):
+            return outcome is Outcome.GONE
+        failures = self._failures.pop(row.session_id, None)
+        if failures is None or failures.endpoint != row.endpoint:
+            failures = _Failures(row.endpoint)
+        self._failures[row.session_id] = failures
+        if len(self._failures) > _FAILING_REMEMBERED:
+            self._failures.popitem(last=False)
+        if failures.taken != self._taken:
+            failures.count, failures.taken = failures.count + 1, self._taken
+        if failures.count < _MOST_FAILURES:
+            return False
+        log.warning("subscription deleted: its messages fail", user_id=row.user_id)
+        return True
 
     async def _live(self, session: AsyncSession, user_id: str) -> list[PushSubscription]:
         """The subscriptions of an active user's live sessions, the latest first."""
@@ -232,6 +279,10 @@ class Notifications:
                 kept = SecretValue(ServerKey.new().pem())
                 await vault.put(_KEY, kept, actor="server")
             return kept
+
+
+def _digest(user_id: str, run_id: str) -> bytes:
+    return sha256(f"{user_id} {run_id}".encode(errors="surrogatepass")).digest()
 
 
 def _subject(settings: ManagementSettings) -> str:

@@ -7,6 +7,7 @@ host in PRIVATE_HOSTS. Redirects are never followed, so a credential goes to no 
 """
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,16 @@ class AddressRefused(OSError):
         )
 
 
+class NameUnanswered(OSError):
+    """The DNS servers of a name do not answer.
+
+    aiohttp passes it on as `ClientConnectorDNSError`, unlike a `TimeoutError`.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(errno.EHOSTUNREACH, f"the DNS servers of {host} do not answer")
+
+
 class SystemResolver(AbstractResolver):
     """Resolves names with the system's resolver, in a thread pool of its own.
 
@@ -41,15 +52,18 @@ class SystemResolver(AbstractResolver):
     shared pool, a few such names would keep the whole server from resolving any.
     """
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVING_AT_ONCE, thread_name_prefix="resolver")
+    def __init__(self, *, at_once: int = _RESOLVING_AT_ONCE) -> None:
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="resolver")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         ask = partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
-        async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        try:
+            async with asyncio.timeout(_RESOLVE_TIMEOUT_S):
+                found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        except TimeoutError as error:
+            raise NameUnanswered(host) from error
         return [
             ResolveResult(
                 hostname=host,
@@ -114,15 +128,18 @@ class Client:
     the running event loop, and `close` it at the end.
     """
 
-    def __init__(self, allowed_hosts: frozenset[str]) -> None:
+    def __init__(
+        self, allowed_hosts: frozenset[str], *, resolving_at_once: int = _RESOLVING_AT_ONCE
+    ) -> None:
         self._allowed_hosts = allowed_hosts
+        resolver = SystemResolver(at_once=resolving_at_once)
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(
                 limit=0,  # the callers' own limits keep one user from holding up others
                 keepalive_timeout=_KEEPALIVE_S,
-                resolver=CheckedResolver(allowed_hosts),
+                resolver=CheckedResolver(allowed_hosts, resolver),
                 ttl_dns_cache=10,
             ),
             trust_env=False,

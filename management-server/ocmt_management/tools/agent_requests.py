@@ -41,7 +41,10 @@ async def caller_of(request: Request, tools: Tools) -> UserTools:
 
 
 def _check_origin(request: Request, tools: Tools) -> None:
-    """Raise a 403 `Problem` for a page of another site. Agents send no `Origin`."""
+    """Raise a 403 `Problem` if there is an `Origin` that is neither ours nor a loopback address.
+
+    Agents send none.
+    """
     origin = request.headers.get("origin")
     if origin is None or origin in tools.origins:
         return

@@ -216,7 +216,10 @@ def _tools_call(exchange: Exchange) -> Response:
 
 
 class _CallResponse(Response):
-    """Answers a call with one JSON object, or with events if notifications come first."""
+    """Answers a call with one JSON object.
+
+    With events if notifications come first and the client accepts events.
+    """
 
     def __init__(self, exchange: Exchange, name: str, arguments: bytes, meta: bytes | None) -> None:
         super().__init__()

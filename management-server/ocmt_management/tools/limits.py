@@ -63,7 +63,10 @@ class CallLimits:
 
     @contextmanager
     def stream(self, key: object, name: str) -> Iterator[None]:
-        """One open stream of a server, which lasts as long as the agent keeps it."""
+        """Count one open stream to a server for the block.
+
+        Raises `Trouble` when too many are open.
+        """
         if self._streams[key] >= MAX_STREAMS_PER_CONNECTION:
             raise trouble.too_many_streams(name, MAX_STREAMS_PER_CONNECTION)
         with _counted(self._streams, key):
@@ -71,7 +74,10 @@ class CallLimits:
 
     @contextmanager
     def request(self, user_id: str) -> Iterator[None]:
-        """One request of a user's agent. Raises `NotSent` when too many are under way."""
+        """Count one request of a user's agent for the block.
+
+        Raises `NotSent` when too many are under way.
+        """
         if self._requests[user_id] >= MAX_REQUESTS_PER_USER:
             raise NotSent(
                 Kind.LIMIT,

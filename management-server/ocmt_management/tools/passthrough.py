@@ -1,7 +1,8 @@
 """`/mcp/{slug}`: passes messages to one server, in its own MCP revision and with its own sessions.
 
 Rules and pins still apply: lists leave out tools that may not be used, and calls of such tools are
-answered here. All other messages are passed on unchanged.
+answered here. Other messages are passed on with the same members; one that could evade the rules is
+refused with 400.
 """
 
 import asyncio

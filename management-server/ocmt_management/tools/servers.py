@@ -208,7 +208,9 @@ class UserServers:
     async def _definition(self, server_id: str, tool: str) -> ToolDefinition:
         row = await self._rows.definition(self._user_id, server_id, tool)
         if row is None:
-            raise Problem(404, "tool-unknown", "This server has listed no tool of this name.")
+            raise Problem(
+                404, "tool-unknown", "This server lists no tool with this name. Reload the list."
+            )
         return row
 
     def _record(self, action: str, server: ToolServer, *, detail: str = "") -> None:

@@ -99,7 +99,10 @@ class Upstream:
         raise AssertionError("unreachable")
 
     async def session(self, connection: Connection) -> Session:
-        """The connection's session; concurrent callers open one together."""
+        """The connection's session, opened if needed; concurrent callers share one attempt.
+
+        Raises `Trouble`.
+        """
         key = connection.session_key
         opening = self._sessions.get(key)
         # It may have failed when all of its callers had left.

@@ -65,13 +65,16 @@ class VaultRepository:
         return deleted.first() is not None
 
     async def delete_data_key(self, user_id: str) -> None:
-        """Delete the user's data key; the secrets' foreign key deletes them, too."""
+        """Delete the user's data key and, by their foreign key, the user's secrets."""
         await self._session.execute(delete(StoredDataKey).where(StoredDataKey.user_id == user_id))
 
     async def data_keys_not_under(
         self, key_id: str, *, after: str, limit: int
     ) -> Sequence[StoredDataKey]:
-        """Lock up to `limit` data keys wrapped by another key, of users after the id `after`."""
+        """Up to `limit` data keys that a key other than `key_id` wraps; locked.
+
+        In the order of the users' ids, from the first after `after`.
+        """
         rows = await self._session.scalars(
             select(StoredDataKey)
             .where(StoredDataKey.key_id != key_id, StoredDataKey.user_id > after)
@@ -107,7 +110,7 @@ class VaultRepository:
         return deleted.first() is not None
 
     async def server_secrets_not_under(self, key_id: str) -> Sequence[StoredServerSecret]:
-        """The server's secrets whose data key another key wraps; locked."""
+        """The server's secrets whose data key a key other than `key_id` wraps; locked."""
         rows = await self._session.scalars(
             select(StoredServerSecret).where(StoredServerSecret.key_id != key_id).with_for_update()
         )

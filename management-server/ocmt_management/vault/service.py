@@ -62,7 +62,8 @@ class Vault:
                 raise Problem(
                     409,
                     "too-many-secrets",
-                    f"A user can have at most {MAX_SECRETS_PER_USER} secrets. Delete some first.",
+                    f"You have stored the maximum of {MAX_SECRETS_PER_USER} keys. Remove a model "
+                    "key, a tool server or a connection first.",
                 )
             row = StoredSecret(user_id=user_id, name=name, version=0)
             self._rows.add(row)

@@ -1,4 +1,4 @@
-"""The gateway's double as a program, for tests of processes.
+"""Runs the gateway double as a program, for tests of processes.
 
 It is started like OpenClaw: `… gateway --bind loopback --port PORT`, with the token in the
 environment.

@@ -107,7 +107,7 @@ def openai_chunks(*words: str, usage: tuple[int, int] = (12, 3)) -> list[bytes]:
 
 
 def responses_chunks(*words: str, usage: tuple[int, int] = (12, 3), cached: int = 0) -> list[bytes]:
-    """An answer of OpenAI's Responses."""
+    """A streamed response of OpenAI's Responses API, one event per chunk."""
     item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed"}
     text = {"type": "output_text", "text": "".join(words), "annotations": []}
     at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
@@ -146,7 +146,7 @@ def responses_chunks(*words: str, usage: tuple[int, int] = (12, 3), cached: int 
 def anthropic_chunks(
     *words: str, usage: tuple[int, int] = (12, 3), cached: int = 0, cache_written: int = 0
 ) -> list[bytes]:
-    """An answer of Anthropic's Messages."""
+    """A streamed response of Anthropic's Messages API, one event per chunk."""
     counts = {
         "input_tokens": usage[0],
         "cache_read_input_tokens": cached,

@@ -7,10 +7,13 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -24,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ocmt_testing.management.serving import Server, serving
+from ocmt_testing.tls.self_signed import write_self_signed
 
 _CURVE = ec.SECP256R1()
 
@@ -82,6 +86,12 @@ class PushService:
         self.pushed: asyncio.Queue[Pushed] = asyncio.Queue()
         self.answers: list[Response] = []
         """Answers to the next messages, instead of 201."""
+        self.silent: set[str] = set()
+        """Names of devices for which no request is answered."""
+        self.refused: set[str] = set()
+        """Names of devices whose messages are answered with 403."""
+        self.waiting = 0
+        """The requests that are not answered."""
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", self._take, methods=["POST", "GET"])])
@@ -90,14 +100,24 @@ class PushService:
         self.pushed.put_nowait(
             Pushed(request.url.path, dict(request.headers), await request.body())
         )
+        name = request.url.path.rpartition("/")[2]
+        if name in self.silent:
+            self.waiting += 1
+            await asyncio.Event().wait()
+        if name in self.refused:
+            return Response(status_code=403)
         return self.answers.pop(0) if self.answers else Response(status_code=201)
 
 
 @asynccontextmanager
-async def running_push_service() -> AsyncIterator[PushService]:
+async def running_push_service(folder: Path) -> AsyncIterator[PushService]:
+    """Run one with a certificate in `folder`, which is trusted meanwhile."""
     service = PushService()
-    async with serving(service.app()) as service.server:
-        yield service
+    certificate = write_self_signed(folder / "push.pem")
+    trusting = ssl.create_default_context(cafile=certificate)
+    with patch("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusting):  # made at the import
+        async with serving(service.app(), certificate=certificate) as service.server:
+            yield service
 
 
 def signed_claims(authorization: str) -> tuple[dict[str, Any], str]:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import uvicorn
 from ocmt_common.bounded_http import BoundedHttp
@@ -14,8 +15,10 @@ from starlette.types import ASGIApp
 class Server:
     """A served application that can be stopped and started again at the same address."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, certificate: Path | None = None) -> None:
+        """`certificate`: a file with it and its key, to serve https."""
         self._app = app
+        self._certificate = certificate
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
         self._listener: socket.socket | None = None
@@ -23,7 +26,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -35,6 +39,7 @@ class Server:
                 lifespan="off",
                 http=BoundedHttp,
                 ws=Socket,
+                ssl_certfile=self._certificate,
                 ws_max_size=256 * 1024,
                 # Server and client share a loop, which may stall for seconds on a busy machine: a
                 # connection must not be closed just as the other side uses it again.
@@ -56,8 +61,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[Server]:
-    server = Server(app)
+async def serving(app: ASGIApp, *, certificate: Path | None = None) -> AsyncIterator[Server]:
+    server = Server(app, certificate=certificate)
     await server.start()
     try:
         yield server

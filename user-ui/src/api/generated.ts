@@ -1455,7 +1455,7 @@ export interface SearchFrame {
   query: string;
 }
 /**
- * A piece of a file of the message `id`, which is sent after all pieces of its files.
+ * A piece of a file for message `id`. All pieces come before the message's own frame.
  */
 export interface AttachFrame {
   conversation?: string;

@@ -67,29 +67,41 @@ export interface Chosen {
   readonly problems: readonly string[];
 }
 
-/** `present` and those of `added` that fit. Pictures are converted and made smaller if need be. */
-export async function choose(
-  present: readonly File[],
+/** A file as the agent takes it, or why it does not. */
+export interface Fitted {
+  readonly name: string;
+  readonly fitting: File | string;
+}
+
+/** `added` as the agent takes them. Pictures are converted and made smaller if need be. */
+export async function fitted(
   added: readonly File[],
   convert: (file: File) => Promise<File | null> = asJpeg,
-): Promise<Chosen> {
+): Promise<Fitted[]> {
+  const all: Fitted[] = [];
+  // One by one: a picture that is converted takes much memory.
+  for (const file of added) all.push({ name: nameOf(file), fitting: await fit(file, convert) });
+  return all;
+}
+
+/** `present` and as many of `added` as a message can have. */
+export function choose(present: readonly File[], added: readonly Fitted[]): Chosen {
   const files = [...present];
   const problems: string[] = [];
-  for (const file of added) {
-    const fitting = await fitted(file, convert);
+  for (const { name, fitting } of added) {
     if (typeof fitting === "string") problems.push(fitting);
     else if (files.length >= MAX_FILES) {
-      problems.push(`${nameOf(file)} was left out: a message can have ${MAX_FILES} files.`);
+      problems.push(`${name} was left out: a message can have ${MAX_FILES} files.`);
     } else if (totalOf(files) + fitting.size > MAX_BYTES) {
       problems.push(
-        `${nameOf(file)} was left out: the files of a message can have ${sizeText(MAX_BYTES)} together. Upload larger ones under Agent → Files.`,
+        `${name} was left out: the files of a message can have ${sizeText(MAX_BYTES)} together. Upload larger ones under Agent → Files.`,
       );
     } else files.push(fitting);
   }
   return { files, problems };
 }
 
-async function fitted(
+async function fit(
   file: File,
   convert: (file: File) => Promise<File | null>,
 ): Promise<File | string> {

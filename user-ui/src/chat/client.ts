@@ -240,7 +240,10 @@ export class ChatClient extends EventTarget implements SessionLink {
   /** Drop what this page has of a deleted conversation. */
   private forget(id: string): void {
     const session = this.sessions.get(id);
-    this.kept.of(id).clear();
+    const kept = this.kept.of(id);
+    this.files.delete(draftFiles(id));
+    for (const message of kept.outbox) this.files.delete(message.id);
+    kept.clear();
     if (session === undefined || id === MAIN) return;
     this.sessions.delete(id);
     session.end();

@@ -75,23 +75,26 @@ export class FileStorage {
   ): Promise<unknown> {
     if (this.factory === undefined) return undefined;
     try {
-      this.database ??= opened(this.factory);
+      this.database ??= this.opened(this.factory);
       const database = await this.database;
       return await done(request(database.transaction(STORE, mode).objectStore(STORE)));
     } catch {
+      this.database = null; // it may be closed, as by Safari in the background
       return undefined;
     }
+  }
+
+  private async opened(factory: IDBFactory): Promise<IDBDatabase> {
+    const request = factory.open(DATABASE, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE);
+    const database = await done(request);
+    database.onclose = () => (this.database = null);
+    return database;
   }
 }
 
 function IDBKeyRangeOf(start: string): IDBKeyRange | null {
   return typeof IDBKeyRange === "undefined" ? null : IDBKeyRange.bound(start, `${start}\uffff`);
-}
-
-function opened(factory: IDBFactory): Promise<IDBDatabase> {
-  const request = factory.open(DATABASE, 1);
-  request.onupgradeneeded = () => request.result.createObjectStore(STORE);
-  return done(request);
 }
 
 function done<T>(request: IDBRequest<T>): Promise<T> {

@@ -47,8 +47,10 @@ export class ChatSession extends EventTarget {
   private cancelRecovery: (() => void) | null = null;
   private recoveries = 0;
   private shown = false;
-  /** Files that this page has sent, by the key of their message: no history has them yet. */
+  /** Files that this page has sent, by the key of their message, until the history has them. */
   private readonly sent = new Map<string, readonly File[]>();
+  /** Addresses of pictures on this page, which take memory until they are revoked. */
+  private readonly pictures = new Set<string>();
   /** Questions to ask again in the fork that was requested. */
   private readonly retried = new Set<string>();
   /** The message whose files are being sent. */
@@ -80,6 +82,8 @@ export class ChatSession extends EventTarget {
 
   end(): void {
     this.cancelRecovery?.();
+    this.uploading = null;
+    this.freeAll(this.pictures);
   }
 
   /** The conversation is on the screen, or no longer: only then is it loaded. */
@@ -92,7 +96,9 @@ export class ChatSession extends EventTarget {
     const id = newId();
     this.files.set(id, files);
     const now = this.world.now();
-    this.happen({ type: "written", id, text, files: described(files), now });
+    const shown = described(files);
+    for (const { url } of shown) if (url !== null) this.pictures.add(url);
+    this.happen({ type: "written", id, text, files: shown, now });
     this.proceed();
   }
 
@@ -134,6 +140,7 @@ export class ChatSession extends EventTarget {
 
   /** Begin a conversation with what came before a message, to write it anew. */
   fork(id: string): void {
+    this.retried.delete(id);
     this.send({ type: "fork", message: id });
   }
 
@@ -143,8 +150,8 @@ export class ChatSession extends EventTarget {
     const index = all.findIndex(({ key }) => key === answer);
     const question = all.slice(0, index).findLast(({ role }) => role === "user");
     if (question?.role !== "user") return;
-    this.retried.add(question.id);
-    this.fork(question.id);
+    const asked = this.send({ type: "fork", message: question.id });
+    if (asked) this.retried.add(question.id);
   }
 
   /** What to write in a fork of this conversation, and whether to send it at once. */
@@ -196,11 +203,14 @@ export class ChatSession extends EventTarget {
       this.cancelRecovery?.();
       this.cancelRecovery = null;
       this.uploading = null;
+      this.retried.clear();
     }
     this.happen({ type: "connection", connection });
   }
 
   onFrame(frame: ServerFrame): void {
+    // A fork that failed is not named: none that comes later is sent without being asked.
+    if (frame.type === "error" && frame.id === null) this.retried.clear();
     this.happen({ type: "frame", frame, now: this.world.now() });
     this.proceed();
   }
@@ -247,24 +257,30 @@ export class ChatSession extends EventTarget {
     const { id, text } = message;
     this.happen({ type: "sent-out", id });
     const files = await this.files.get(id);
-    if (files.length < message.files.length) {
-      this.uploading = null;
-      const detail = "The files of this message are gone. Remove it, and attach them again.";
-      const failed = { type: "error", id, code: "files-gone", detail, retry: false } as const;
-      this.onFrame(failed);
-      return;
-    }
-    for await (const piece of piecesOf(id, files)) {
-      await this.link.drained();
-      // The connection was lost, the message discarded, or the server refused its files.
+    const isWanted = () => {
       const now = unsent(this.current).find((one) => one.id === id);
-      if (this.uploading !== mine || now?.delivery !== "sending" || !this.send(piece)) break;
+      return this.uploading === mine && now?.delivery === "sending";
+    };
+    let readable = files.length >= message.files.length;
+    try {
+      for await (const piece of readable ? piecesOf(id, files) : []) {
+        await this.link.drained();
+        // The connection was lost, the message discarded, or the server refused its files.
+        if (!isWanted() || !this.send(piece)) break;
+      }
+    } catch {
+      readable = false; // one was changed or deleted since it was attached
     }
     if (this.uploading !== mine) return;
+    const wanted = isWanted();
     this.uploading = null;
-    this.sent.set(message.key, files);
-    const now = unsent(this.current).find((one) => one.id === id);
-    if (now?.delivery === "sending") this.send({ type: "send", id, text, files: sentFiles(files) });
+    if (wanted && !readable) {
+      const detail = "The files of this message are gone. Remove it, and attach them again.";
+      this.onFrame({ type: "error", id, code: "files-gone", detail, retry: false });
+      return;
+    }
+    if (readable) this.sent.set(message.key, files);
+    if (wanted) this.send({ type: "send", id, text, files: sentFiles(files) });
     this.proceed();
   }
 
@@ -298,7 +314,10 @@ export class ChatSession extends EventTarget {
   private happen(event: Happening): void {
     const before = this.current;
     this.current = reduce(before, event);
-    if (before.messages !== this.current.messages) this.keepUnsent(before);
+    if (before.messages !== this.current.messages) {
+      this.keepUnsent(before);
+      this.freeFiles();
+    }
     if (this.drawPlanned || before === this.current) return;
     this.drawPlanned = true;
     this.world.nextFrame(() => {
@@ -317,6 +336,25 @@ export class ChatSession extends EventTarget {
       const left = now.find((message) => message.key === key);
       if (left === undefined) this.files.delete(id);
       else if (left.id !== id) this.files.rename(id, left.id);
+    }
+  }
+
+  /** Free the files and pictures that the history has addresses of, or that no message has. */
+  private freeFiles(): void {
+    if (this.sent.size === 0 && this.pictures.size === 0) return;
+    const messages = this.all.filter((message) => message.role === "user");
+    const urls = new Set(messages.flatMap(({ files }) => files.map(({ url }) => url)));
+    this.freeAll([...this.pictures].filter((url) => !urls.has(url)));
+    for (const key of this.sent.keys()) {
+      const files = messages.find((message) => message.key === key)?.files ?? [];
+      if (files.every(({ url }) => url !== null && !this.pictures.has(url))) this.sent.delete(key);
+    }
+  }
+
+  private freeAll(pictures: Iterable<string>): void {
+    for (const url of pictures) {
+      URL.revokeObjectURL(url);
+      this.pictures.delete(url);
     }
   }
 }

@@ -3,6 +3,7 @@
 import { LitElement, html, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
 
+import { again } from "../api/again";
 import { sizeText, type MessageFile } from "../chat/attachments";
 import { usesTool, type AgentMessage, type Message, type UserMessage } from "../chat/state";
 import { MarkdownView, parseIntervalMs } from "../markdown/view";
@@ -50,7 +51,7 @@ export class ChatMessage extends LitElement {
   override updated(changed: PropertyValues): void {
     if (this.message.role !== "assistant") return;
     // Without its code the cards are missing; the next change tries again.
-    if (hasWork(this.message)) import("./tool-calls").catch(() => undefined);
+    if (hasWork(this.message)) again(() => import("./tool-calls")).catch(() => undefined);
     if (["message", "newest", "open"].some((name) => changed.has(name))) {
       this.scheduleParse(this.message);
     }

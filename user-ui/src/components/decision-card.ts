@@ -136,7 +136,7 @@ export class DecisionCard extends LitElement {
       repeats === null
         ? nothing
         : html`<p class="small">
-            This call repeats number ${repeats}, which you were asked before.
+            This call repeats number ${repeats}, which you were already asked about.
           </p>`
     }`;
   }

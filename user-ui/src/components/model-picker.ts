@@ -140,7 +140,7 @@ export class ModelPicker extends LitElement {
     return html`<section aria-label=${provider.name}>
       <h3>
         ${provider.name}
-        ${provider.shared && !provider.keySet ? html`<small>provided by your administrator</small>` : nothing}
+        ${provider.shared && !provider.keySet ? html`<small>provided by an admin</small>` : nothing}
       </h3>
       <ul>
         ${models.map(

@@ -2,6 +2,7 @@
 
 import type { Api } from "../api/client";
 import type { NotificationsView } from "../api/generated";
+import { Problem } from "../api/problem";
 
 /** Why this browser cannot be notified, or "yes" if it can. */
 export type Support = "yes" | "insecure" | "install" | "none" | "blocked";
@@ -12,17 +13,26 @@ const REPEAT_MS = 60_000;
 
 export function support(): Support {
   if (!isSecureContext) return "insecure";
-  if (!("serviceWorker" in navigator) || !("PushManager" in window)) {
-    // Safari on iPhone and iPad has them only in an installed page.
-    return /iPhone|iPad/.test(navigator.userAgent) ? "install" : "none";
-  }
+  const needed = [
+    "serviceWorker" in navigator,
+    "PushManager" in window,
+    "Notification" in window, // some apps show pages without
+  ];
+  // Safari on iPhone and iPad has them only in an installed page.
+  if (needed.includes(false)) return isTouchedApple() ? "install" : "none";
   return Notification.permission === "denied" ? "blocked" : "yes";
 }
 
-/** Start the service worker. Without one the page works all the same. */
+/** Whether this is an iPhone or an iPad, which calls itself a Macintosh but has a touchscreen. */
+function isTouchedApple(): boolean {
+  const { userAgent, maxTouchPoints } = navigator;
+  return /iPhone|iPad/.test(userAgent) || (userAgent.includes("Macintosh") && maxTouchPoints > 1);
+}
+
+/** Start the service worker. Throws where the browser refuses it; the page works without. */
 export async function startWorker(): Promise<void> {
   if (!("serviceWorker" in navigator)) return; // Absent without https.
-  await navigator.serviceWorker.register(WORKER).catch(() => undefined);
+  await navigator.serviceWorker.register(WORKER);
 }
 
 /** Ask for permission and subscribe; false if the person refuses. */
@@ -66,11 +76,17 @@ async function unsubscribe(): Promise<void> {
 }
 
 async function worker(): Promise<ServiceWorkerRegistration> {
-  await startWorker();
+  try {
+    await startWorker();
+  } catch {
+    // Without one, `ready` never resolves.
+    const detail = "This browser refuses notifications here, as where a certificate is not valid.";
+    throw new Problem(0, "no-worker", detail);
+  }
   return navigator.serviceWorker.ready;
 }
 
-/** Tells the server whether the page is on a screen, if the user has notifications anywhere. */
+/** Tells the server whether the page is on a screen: then no device is notified. */
 export class Attention {
   private timer = 0;
 
@@ -112,7 +128,7 @@ export async function begin(api: Api, onPath: (path: string) => void): Promise<(
   const view = await api.call("GET /api/notifications", {});
   await keepUp(api, view).catch(() => undefined);
   const unfollow = followOpened(onPath);
-  if (!view.anywhere) return unfollow;
+  // Also without any device to notify: another one may turn them on later.
   const attention = new Attention(api);
   attention.begin();
   return () => {

@@ -7,7 +7,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { again } from "../api/again";
 import type { Api } from "../api/client";
 import type { ApprovalView, Me } from "../api/generated";
-import { choose, filesIn } from "../chat/attachments";
+import { choose, filesIn, fitted } from "../chat/attachments";
 import { draftFiles } from "../chat/file-storage";
 import { isAsleep, isSettingUp } from "../chat/protocol";
 import type { ChatSession } from "../chat/session";
@@ -41,6 +41,8 @@ export class ChatView extends LitElement {
   /** Why files could not be attached. */
   @state() private fileProblems: readonly string[] = [];
   @state() private spoken = "";
+  /** The files that are being attached, in the order in which they were chosen. */
+  private attaching: Promise<void> = Promise.resolve();
   @query("message-list") private list!: MessageList;
   @query("message-composer") private composer!: MessageComposer;
 
@@ -51,7 +53,7 @@ export class ChatView extends LitElement {
     this.chat = this.session.state;
     this.draft = this.session.kept.draft;
     this.loadCards();
-    void this.restoreFiles();
+    this.inTurn(() => this.restoreFiles());
     this.session.addEventListener("change", this.onChange);
     this.session.show(true);
     this.addEventListener("dragover", this.onDrag);
@@ -124,7 +126,7 @@ export class ChatView extends LitElement {
         <message-composer
           .draft=${this.draft}
           ?attached=${this.files.length > 0}
-          @attach=${(event: CustomEvent<readonly File[]>) => void this.attach(event.detail)}
+          @attach=${(event: CustomEvent<readonly File[]>) => this.attach(event.detail)}
           ?running=${isRunning(this.chat)}
           @draft=${(event: CustomEvent<string>) => this.setDraft(event.detail)}
           @write=${(event: CustomEvent<string>) => this.write(event.detail)}
@@ -205,16 +207,24 @@ export class ChatView extends LitElement {
     this.session.kept.draft = text;
   }
 
+  private inTurn(task: () => Promise<void>): void {
+    this.attaching = this.attaching.then(task, task);
+  }
+
   private async restoreFiles(): Promise<void> {
     const kept = await this.session.files.get(draftFiles(this.session.id));
     if (kept.length > 0) this.files = kept;
     this.loadFiles();
   }
 
-  private async attach(added: readonly File[]): Promise<void> {
-    const { files, problems } = await choose(this.files, added);
-    this.setFiles(files, problems);
-    this.composer.focus();
+  private attach(added: readonly File[]): void {
+    this.inTurn(async () => {
+      const all = await fitted(added);
+      // What was attached when they were chosen may have been sent or removed since.
+      const { files, problems } = choose(this.files, all);
+      this.setFiles(files, problems);
+      this.composer.focus();
+    });
   }
 
   private setFiles(files: readonly File[], problems: readonly string[] = []): void {
@@ -226,7 +236,7 @@ export class ChatView extends LitElement {
 
   private loadFiles(): void {
     if (this.files.length === 0 && this.fileProblems.length === 0) return;
-    import("../components/attached-files").catch(() => undefined);
+    again(() => import("../components/attached-files")).catch(() => undefined);
   }
 
   private write(text: string): void {
@@ -250,7 +260,7 @@ export class ChatView extends LitElement {
     const files = filesIn(event.dataTransfer);
     if (files.length === 0) return;
     event.preventDefault();
-    void this.attach(files);
+    this.attach(files);
   };
 
   private readonly onChange = () => {

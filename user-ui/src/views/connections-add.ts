@@ -69,7 +69,7 @@ export class ConnectionsAdd extends LitElement {
     return html`<form @submit=${this.onStart}>
       ${
         provider.scopes.length === 0
-          ? html`<p>You choose at ${visibleName(provider.name)} what your agent may do.</p>`
+          ? html`<p>You choose on ${visibleName(provider.name)}'s page what your agent may do.</p>`
           : html`<fieldset>
               <legend>What your agent may do there</legend>
               ${provider.scopes.map(

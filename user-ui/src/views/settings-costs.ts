@@ -61,7 +61,7 @@ export class SettingsCosts extends LitElement {
     const { usage, budgets } = this;
     return html`
       <h2>Costs</h2>
-      <p class="muted">The costs of all people's agents in the last 30 days.</p>
+      <p class="muted">What everyone's agents cost in the last 30 days.</p>
       ${this.work.outcome()}
       ${usage === null || budgets === null ? nothing : this.shown(usage, budgets)}
     `;
@@ -76,7 +76,7 @@ export class SettingsCosts extends LitElement {
       ${usage.pricesProblem === null ? nothing : html`<p class="problem">${usage.pricesProblem}</p>`}
       <day-plot .rows=${usage.days}></day-plot>
       <ul>
-        ${this.row(TOTAL, "All people together", usage.users, budgets.total)}
+        ${this.row(TOTAL, "Everyone", usage.users, budgets.total)}
         ${usage.users.map((row) =>
           this.row(row.userId, row.email, [row], limited.get(row.userId) ?? null),
         )}

@@ -123,8 +123,8 @@ export class SettingsModel extends LitElement {
       ${
         this.choice?.usable === false
           ? html`<p class="problem" role="status">
-              Your administrator does not provide this model to you any more, so your agent cannot
-              answer. Choose another, or add a key of your own.
+              No admin provides this model to you any more, so your agent cannot answer. Choose
+              another, or add a key of your own.
             </p>`
           : nothing
       }
@@ -224,7 +224,7 @@ export class SettingsModel extends LitElement {
         id="url"
         type="url"
         ?required=${provider.url === null && !provider.shared}
-        placeholder=${provider.shared ? "Leave empty to use your administrator's" : "https://ollama.example.com/v1"}
+        placeholder=${provider.shared ? "Leave empty to use what an admin provides" : "https://ollama.example.com/v1"}
         autocomplete="off"
         spellcheck="false"
         .value=${provider.url ?? ""}
@@ -322,13 +322,13 @@ function noteOf(provider: ProviderView): string {
   if (provider.id === "demo") return "No key needed";
   if (provider.keySet || provider.url !== null)
     return provider.url === null ? "Key added" : "Added";
-  if (provider.shared) return "Provided by your administrator";
+  if (provider.shared) return "Provided by an admin";
   return provider.id === "own" ? "Needs an address" : "Needs a key";
 }
 
 function keyPlaceholder(provider: ProviderView): string {
   if (provider.keySet) return "Leave empty to keep your current key";
-  if (provider.shared) return "Leave empty to use your administrator's";
+  if (provider.shared) return "Leave empty to use what an admin provides";
   return provider.id === "own" ? "Only if the server needs one" : "";
 }
 

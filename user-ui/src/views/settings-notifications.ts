@@ -85,7 +85,8 @@ export class SettingsNotifications extends LitElement {
   }
 
   private readonly onChange = async (event: Event) => {
-    const { checked } = event.target as HTMLInputElement;
+    const input = event.target as HTMLInputElement;
+    const { checked } = input;
     const { view } = this;
     if (view === null) return;
     await this.work.run(
@@ -99,7 +100,8 @@ export class SettingsNotifications extends LitElement {
       },
       checked ? "" : "This device gets no notifications any more.",
     );
-    this.requestUpdate();
+    // A failure leaves the view as it was, so that no update sets the switch back.
+    input.checked = this.view?.on ?? false;
   };
 }
 

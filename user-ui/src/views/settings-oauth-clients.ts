@@ -42,9 +42,9 @@ export class SettingsOAuthClients extends LitElement {
 
   override render() {
     const { shown } = this;
-    return html`<h2>Providers of connections</h2>
+    return html`<h2>Connection providers</h2>
       <p class="muted">
-        People can connect an account once you have registered this installation at its provider.
+        People can connect an account once you have registered this installation with the provider.
       </p>
       ${
         shown === null

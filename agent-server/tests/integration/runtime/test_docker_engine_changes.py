@@ -123,6 +123,21 @@ async def test_files_of_ours_that_are_damaged_are_mended_before_a_container_star
         assert file.parent.stat().st_mode & 0o777 == 0o755
 
 
+async def test_a_state_is_moved_into_a_home_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Account(os.geteuid(), os.getegid())
+    monkeypatch.setattr(DockerRuntime, "_account", lambda *_: own)
+    said = tmp_path / "ada" / "state" / "said"
+    said.parent.mkdir(parents=True)
+    said.write_text("by ada")
+    spec = AgentSpec("spare", SecretText("g" * 32), SecretText("a" * 32), 1)
+    async with engine_and_runtime(tmp_path, monkeypatch) as (_, runtime):
+        await runtime.inherit(spec, "ada")
+    assert (tmp_path / "spare" / "state" / "said").read_text() == "by ada"
+    assert (tmp_path / "spare" / "config" / "openclaw.json").exists()
+
+
 async def test_another_refusal_is_not_mistaken_for_a_version_mismatch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

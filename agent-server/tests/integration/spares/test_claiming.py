@@ -14,11 +14,11 @@ from ocmt_agent.proxy.forwarding import open_session
 from ocmt_agent.proxy.relay import relay_app
 from ocmt_agent.records.agent import Agent
 from ocmt_agent.records.store import StoreError
-from ocmt_agent.runtime.base import ContainerStatus, RuntimeFailed
+from ocmt_agent.runtime.base import AgentSpec, ContainerStatus, RuntimeFailed
 from ocmt_agent.spares.warm_up import NotWarm
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
-from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime, Gate
 from ocmt_testing.agent_server.host import AGENT_TOKEN, Host, open_host
 
 GIB = 1024 * MIB
@@ -328,6 +328,33 @@ async def test_one_that_is_outdated_or_broken_is_replaced(tmp_path: Path, what: 
         assert other.user_id != home
         assert list(host.runtime.containers) == [other.user_id]
         assert home in host.runtime.removed_state
+
+
+async def test_one_that_is_claimed_is_not_removed_by_a_look_that_began_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_host(tmp_path, figures=ROOMY) as host:
+        (spare,) = await host.make_spares(1)
+        home, runtime = spare.user_id, host.runtime
+        is_current, checked = runtime.is_current, Gate()
+
+        async def not_at_first(spec: AgentSpec) -> bool:
+            if not checked.reached.is_set():
+                await checked.passed()
+                raise RuntimeFailed("The engine is busy.")
+            return await is_current(spec)
+
+        monkeypatch.setattr(runtime, "is_current", not_at_first)
+        look = asyncio.create_task(host.parts.spares.look())
+        await checked.reached.wait()
+        claim = asyncio.create_task(host.provision())
+        while host.parts.registry.is_spare(spare):  # noqa: ASYNC110 (without an event)
+            await asyncio.sleep(0)
+        checked.open()
+        await asyncio.gather(look, claim)
+        assert host.gateway.home("ada") == home
+        assert runtime.removed_state == []
+        await chat(host, "ada")
 
 
 @pytest.mark.parametrize("call", ["create", "start", "pause", "remove"])

@@ -15,7 +15,7 @@ from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.problems import Problem
 from ocmt_testing.agent_server.fake_clock import FakeClock
 from ocmt_testing.agent_server.fake_control import FakeControl
-from ocmt_testing.agent_server.fake_runtime import FakeRuntime
+from ocmt_testing.agent_server.fake_runtime import FakeRuntime, Gate
 from ocmt_testing.agent_server.host import AGENT_TOKEN, Host, open_host
 
 GIB = 1024 * MIB
@@ -196,6 +196,44 @@ async def test_a_database_that_cannot_be_written_costs_a_boot(
         assert (ada.number, ada.gateway_token) == before
         assert host.parts.spares.ready(held=True) == [spare]
         assert host.gateway.home("ada") == "ada"
+
+
+async def test_one_that_a_wake_is_taking_is_not_removed_by_a_look_that_began_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_host(tmp_path, figures=ROOMY) as host:
+        ada = await stopped(host)
+        (spare,) = await host.make_spares(1, held=True)
+        store, runtime = host.parts.registry._store, host.runtime
+        is_current, keep_move = runtime.is_current, store.keep_move
+        checked, stored = Gate(), Gate()
+        boot = runtime.containers[spare.user_id].boot
+
+        async def not_at_first(spec: AgentSpec) -> bool:
+            if spec.user_id == spare.user_id and not checked.reached.is_set():
+                await checked.passed()
+                raise RuntimeFailed("The engine is busy.")
+            return await is_current(spec)
+
+        async def held_up(agent: Agent, home: str) -> None:
+            await stored.passed()
+            await keep_move(agent, home)
+
+        monkeypatch.setattr(runtime, "is_current", not_at_first)
+        monkeypatch.setattr(store, "keep_move", held_up)
+        look = asyncio.create_task(host.parts.spares.look())
+        await checked.reached.wait()
+        wake = asyncio.create_task(use(host))
+        await stored.reached.wait()
+        checked.open()
+        await asyncio.wait({look}, timeout=0.2)
+        stored.open()
+        await asyncio.gather(look, wake)
+
+        assert host.gateway.home("ada") == spare.user_id
+        assert runtime.removed_state == ["ada"]
+        assert runtime.containers[spare.user_id].boot == boot
+        assert host.parts.registry.is_agent_token(str(ada.container_token))
 
 
 async def test_of_many_that_come_at_once_as_many_get_one_as_there_are(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class AgentDraft:
             raise Refused(f"{shown(member.name)} is neither a file, a folder nor a symbolic link")
 
     def finish(self) -> None:
-        """Create the symbolic links. No more entries can be added."""
+        """Create the symbolic links. Call it once, after the last `add`."""
         if self._links is None:
             return
         self._links.seek(0)

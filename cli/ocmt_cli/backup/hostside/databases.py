@@ -54,7 +54,10 @@ class _Mark:
 
 
 def siblings(name: str, names: Sequence[str]) -> list[str]:
-    """The journal, log and super-journals of the database `name` among `names`."""
+    """The names of a database's journal and log, which need not exist, and of its super-journals.
+
+    Of the latter, up to 8 that are found in `names`.
+    """
     named = [one for one in names if one.startswith(name + _SUPER_JOURNAL)]
     return [name + JOURNAL, name + LOG, *named[:_MAX_SUPER_JOURNALS]]
 

@@ -79,7 +79,10 @@ class Component:
         return (self.release(name) / ".complete").exists()
 
     def meta(self, name: str) -> dict[str, Any]:
-        """A release's description by its build: commit, content, revisions; empty if unreadable."""
+        """A release's description by its build; empty if unreadable.
+
+        Among others: commit, content, revisions, and of these those that contract (`contracts`).
+        """
         try:
             read = json.loads((self.release(name) / "release.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):

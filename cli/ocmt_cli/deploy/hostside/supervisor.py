@@ -79,7 +79,7 @@ class Supervisor(Protocol):
         """The releases with a process, including draining ones."""
 
     def readiness_socket(self, release: str) -> Path:
-        """The release's readiness socket."""
+        """The Unix socket on which a running release reports whether it is ready."""
 
     def at_boot(self, release: str) -> None:
         """Make the machine start only this release at boot."""
@@ -166,14 +166,16 @@ class Systemd:
         try:
             self._ctl("start", unit)
         except StepFailed as failure:
-            raise StepFailed(f"{failure}\n{self._journal(unit, 20)}") from failure
+            # Without the lines of systemd itself, of which the last is "Failed to start …".
+            own = self._journal(20, f"_SYSTEMD_UNIT={unit}")
+            raise StepFailed(f"{failure}\n{own}") from failure
 
     def log(self, release: str, lines: int) -> str:
-        return self._journal(self._unit(release), lines)
+        return self._journal(lines, f"--unit={self._unit(release)}")
 
     @staticmethod
-    def _journal(unit: str, lines: int) -> str:
-        words = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", "--unit", unit]
+    def _journal(lines: int, of: str) -> str:
+        words = ["journalctl", "--no-pager", "--output=cat", f"--lines={lines}", of]
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 

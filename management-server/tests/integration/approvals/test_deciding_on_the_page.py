@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from ocmt_management.tools.calls import ToolCall
 from ocmt_management.tools.models import ToolAccount, ToolDefinition, ToolRule, ToolServer
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.page import Tab
-from ocmt_testing.management.people import agent_is, id_of
+from ocmt_testing.management.people import agent_is, id_of, until
 from ocmt_testing.management.push_service import Device, running_push_service
 from ocmt_testing.management.serving import Server
 from sqlalchemy import select, update
@@ -125,14 +126,15 @@ async def asked(tab: Tab, state: str = "waiting") -> dict[str, Any]:
 
 
 async def test_a_call_that_waits_is_told_to_the_persons_devices_once_without_its_content(
-    app: FastAPI, ada: Ada
+    app: FastAPI, ada: Ada, tmp_path: Path
 ) -> None:
-    async with running_push_service() as service:
+    async with running_push_service(tmp_path) as service:
         device = Device(service.server.url)
         body = device.subscription()
         await ada.browser.put("/api/notifications/subscription", json=body)
         held = [asyncio.create_task(ada.calls()) for _ in range(2)]  # the agent repeats it
-        pushed = await asyncio.wait_for(service.pushed.get(), 10)
+        await until(lambda: ada.approvals._holders.total() == 2)
+        pushed = await asyncio.wait_for(service.pushed.get(), 60)
         assert device.read(pushed.body) == {"kind": "decision", "number": 1}
         assert pushed.headers["urgency"] == "high"
         [shown] = (await ada.browser.get("/api/approvals")).json()["approvals"]

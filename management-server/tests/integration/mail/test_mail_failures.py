@@ -98,7 +98,7 @@ class TestWithoutMail:
         for email in ("ada@example.com", "bob@example.com"):
             answer = await new_browser().post("/api/auth/link", json={"email": email})
             assert (answer.status_code, answer.json()["code"]) == (409, "no-mail")
-            assert "ocmt link --email" in answer.json()["detail"]
+            assert "Ask the person who runs it for a sign-in link" in answer.json()["detail"]
 
 
 async def test_closing_waits_for_mails_being_sent(link_mail: EmailMessage) -> None:

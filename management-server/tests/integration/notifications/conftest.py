@@ -1,6 +1,7 @@
 """A running server whose users subscribe at a push service of the test."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from ocmt_management.settings import ManagementSettings
@@ -17,6 +18,6 @@ def settings(
 
 
 @pytest.fixture
-async def push_service() -> AsyncIterator[PushService]:
-    async with running_push_service() as service:
+async def push_service(tmp_path: Path) -> AsyncIterator[PushService]:
+    async with running_push_service(tmp_path) as service:
         yield service

@@ -1,6 +1,8 @@
 """Devices are notified of answers and decisions, by a push service that reads nothing of them."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from ocmt_management.notifications import sender
 from ocmt_management.notifications.service import ATTENTION_LASTS
+from ocmt_management.outbound import client as outbound
 from ocmt_testing.management.agent_server import FakeAgentServer
 from ocmt_testing.management.page import Tab
 from ocmt_testing.management.people import agent_is, id_of, until
@@ -240,6 +243,7 @@ async def test_the_tabs_of_a_device_may_subscribe_at_once(
     ("endpoint", "code"),
     [
         ("http://push.example.com/x", "url-insecure"),
+        ("http://127.0.0.1:3000/x", "url-insecure"),  # although the operator named the host
         ("https://10.0.0.1/x", "address-refused"),
         ("https://169.254.169.254/latest/meta-data", "address-refused"),
         ("https://[::1]:3000/x", "address-refused"),
@@ -318,14 +322,118 @@ async def test_each_answer_of_a_push_service(
     assert await is_on(ada) is on
 
 
+@pytest.mark.parametrize("how", ["unknown", "unanswered"])
+async def test_a_name_that_is_not_resolved_is_asked_for_once(
+    app: FastAPI,
+    ada: httpx2.AsyncClient,
+    push_service: PushService,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    monkeypatch.setattr(sender, "_RETRIES_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr(outbound, "_RESOLVE_TIMEOUT_S", 0.1)
+    getaddrinfo, asked, over = socket.getaddrinfo, [], threading.Event()
+
+    def resolve(host: str, *args: Any, **named: Any) -> Any:
+        if host != "nowhere.example":
+            return getaddrinfo(host, *args, **named)
+        asked.append(host)
+        if how == "unanswered":
+            over.wait(20)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    body = Device(push_service.server.url).subscription(endpoint="https://nowhere.example/x")
+    assert (await ada.put(SUBSCRIPTION, json=body)).status_code == 204
+    await notify(app, await id_of(ada))
+    over.set()
+    assert len(asked) == 1
+
+
+async def test_a_subscription_whose_messages_fail_in_a_row_is_deleted(
+    app: FastAPI,
+    ada: httpx2.AsyncClient,
+    device: Device,
+    sign_in: SignIn,
+    push_service: PushService,
+) -> None:
+    bob = await sign_in("bob@example.com")
+    await subscribed(bob, push_service, "bob")
+    user, other = await id_of(ada), await id_of(bob)
+
+    async def fails(times: int) -> None:
+        for _ in range(times):
+            await notify(app, other)
+            await notify(app, user)
+
+    push_service.refused = {"a"}
+    for _ in range(6):  # none is taken, of any device: that may be this server's trouble
+        await notify(app, user)
+    await fails(3)
+    assert await is_on(ada)
+    push_service.refused = set()
+    await notify(app, user)
+    push_service.refused = {"a"}
+    await fails(4)
+    assert await is_on(ada)
+    await fails(1)
+    assert not await is_on(ada)
+    assert await is_on(bob)
+
+
+async def test_of_many_messages_at_once_the_first_and_the_latest_are_sent(
+    app: FastAPI, ada: httpx2.AsyncClient, device: Device, push_service: PushService
+) -> None:
+    user = await id_of(ada)
+    for number in range(20):
+        app.state.notifications.waits(user, number)
+    app.state.notifications.answered(user, "run", "main")
+    await app.state.notifications.sent()
+    read = [device.read(push_service.pushed.get_nowait().body) for _ in range(6)]
+    assert sorted(one.get("number", -1) for one in read) == [-1, 0, 1, 2, 3, 19]
+    assert push_service.pushed.empty()
+
+
 async def test_the_messages_of_one_user_are_bounded(
     app: FastAPI, ada: httpx2.AsyncClient, device: Device, push_service: PushService
 ) -> None:
     user = await id_of(ada)
-    for number in range(100):
-        app.state.notifications.waits(user, number)
-    await app.state.notifications.sent()
+    for number in range(40):
+        await notify(app, user, number)
     assert push_service.pushed.qsize() == 30
+
+
+async def test_devices_that_do_not_answer_occupy_no_more_than_their_users_part(
+    app: FastAPI, sign_in: SignIn, push_service: PushService
+) -> None:
+    push_service.silent = {"phone", "laptop", "tablet"}
+    for name in push_service.silent:
+        ada = await sign_in(ADA)
+        await subscribed(ada, push_service, name)
+    bob = await sign_in("bob@example.com")
+    await subscribed(bob, push_service, "bob")
+    user, other = await id_of(ada), await id_of(bob)
+    for number in range(30):
+        app.state.notifications.waits(user, number)
+    async with asyncio.timeout(10):
+        while push_service.waiting < 4:  # noqa: ASYNC110 (the double has no event for it)
+            await asyncio.sleep(0.01)
+        app.state.notifications.waits(other, 1)
+        while (await push_service.pushed.get()).path != "/push/bob":
+            pass
+    await asyncio.sleep(0.2)
+    assert push_service.waiting == 4
+
+
+async def test_a_run_is_remembered_by_a_digest(
+    app: FastAPI, ada: httpx2.AsyncClient, device: Device, push_service: PushService
+) -> None:
+    user, notifications = await id_of(ada), app.state.notifications
+    for run in ("x" * 1_000_000, "x" * 1_000_000, "\ud800"):
+        notifications.answered(user, run, "main")
+    await notifications.sent()
+    assert push_service.pushed.qsize() == 2
+    assert [len(one) for one in notifications._answered] == [32, 32]
 
 
 async def test_all_messages_have_one_length(

@@ -181,3 +181,40 @@ def test_a_message_that_waited_is_news_when_the_agent_reads_it() -> None:
     row = {"sessionKey": KEY, "message": user("x", "mine")}
 
     assert [runs.is_news(row), runs.is_news(row)] == [True, False]
+
+
+LONG_ID = "r" * 300
+
+
+def kept_chars(runs: Runs) -> int:
+    """All that is remembered of a conversation's runs."""
+    return len(repr(runs))
+
+
+def thinking(run_id: str, text: str = "T" * 4000) -> dict[str, Any]:
+    row = {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": text}],
+        "__openclaw": {"runId": run_id, "id": LONG_ID * 1000},
+    }
+    return {"sessionKey": KEY, "message": row}
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        lambda runs, n: runs.on_chat(delta("x" * 10_000, f"r{n}")),
+        lambda runs, n: runs.on_chat(delta("x" * 10_000_000, f"r{n}")),
+        lambda runs, n: runs.on_chat(delta("x", f"{LONG_ID}{n}" * 1000)),
+        lambda runs, n: runs.on_chat(chat("final", f"{LONG_ID}{n}" * 1000)),
+        lambda runs, n: runs.on_row(thinking(f"r{n}")),
+        lambda runs, n: runs.on_row(thinking(f"{LONG_ID}{n}" * 1000)),
+        lambda runs, n: runs.record_row(thinking(f"r{n}")),
+        lambda runs, n: runs.begin(f"{LONG_ID}{n}" * 1000),
+    ],
+)
+def test_what_a_hostile_gateway_makes_the_server_remember_is_bounded(flood: Any) -> None:
+    runs = Runs()
+    for number in range(400):
+        flood(runs, number)
+    assert kept_chars(runs) < 200_000

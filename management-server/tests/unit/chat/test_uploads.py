@@ -7,11 +7,13 @@ import pytest
 from ocmt_common.problems import Problem
 from ocmt_management.chat import frames
 from ocmt_management.chat.frames import AttachFrame, SendFrame, is_use
-from ocmt_management.chat.uploads import MAX_CHARS, Uploads, UploadSpace
+from ocmt_management.chat.uploads import MAX_CHARS, MAX_MESSAGES, Uploads, UploadSpace
+from ocmt_management.chat.uploads import MIN_PIECE_CHARS as LEAST
 from ocmt_management.picture_types import picture_type
 
 ID = str(uuid4())
 OTHER = str(uuid4())
+LONG = "A" * LEAST
 
 
 class Clock:
@@ -33,28 +35,81 @@ def fill(uploads: Uploads, chars: int, message: str = ID) -> None:
         uploads.add(piece("A" * min(1024 * 1024, chars - at), at=at, message=message))
 
 
+def taken(uploads: Uploads, count: int) -> list[list[str]]:
+    with uploads.taken(ID, count) as files:
+        return [list(file) for file in files]
+
+
 def test_pieces_come_out_in_order_once() -> None:
     space = UploadSpace(Clock())
     uploads = Uploads(space, "ada")
-    uploads.add(piece("AAAA"))
+    uploads.add(piece(LONG))
     uploads.add(piece("BBBB", file=1))
-    uploads.add(piece("CC==", at=4))
+    uploads.add(piece("CC==", at=LEAST))
 
-    assert space.chars == 12
-    assert uploads.take(ID, 2) == [["AAAA", "CC=="], ["BBBB"]]
+    assert space.chars == 2 * LEAST + 8
+    assert taken(uploads, 2) == [[LONG, "CC=="], ["BBBB"]]
     assert space.chars == 0
     with pytest.raises(Problem, match="again"):
-        uploads.take(ID, 2)
+        taken(uploads, 2)
 
 
 def test_a_file_that_begins_anew_replaces_what_came_before() -> None:
     space = UploadSpace(Clock())
     uploads = Uploads(space, "ada")
-    uploads.add(piece("AAAA"))
-    uploads.add(piece("BBBB", at=4))
+    uploads.add(piece(LONG))
+    uploads.add(piece("BBBB", at=LEAST))
     uploads.add(piece("CCCC"))
-    assert space.chars == 4
-    assert uploads.take(ID, 1) == [["CCCC"]]
+    assert space.chars == LEAST + 4
+    assert taken(uploads, 1) == [["CCCC"]]
+
+
+def test_small_pieces_are_refused_but_for_a_file_s_last() -> None:
+    uploads = Uploads(UploadSpace(Clock()), "ada")
+    uploads.add(piece("AAAA"))
+    with pytest.raises(Problem) as refused:
+        uploads.add(piece("AAAA", at=4))
+    assert refused.value.code == "files-incomplete"
+
+
+def test_a_chat_has_few_messages_with_files_on_their_way() -> None:
+    space = UploadSpace(Clock())
+    uploads = Uploads(space, "ada")
+    for _ in range(MAX_MESSAGES):
+        uploads.add(piece(message=str(uuid4())))
+    with pytest.raises(Problem) as refused:
+        uploads.add(piece(message=str(uuid4())))
+    assert refused.value.code == "uploads-busy"
+    assert space.chars == MAX_MESSAGES * (LEAST + 4)
+
+
+def test_files_count_until_their_message_is_sent() -> None:
+    clock = Clock()
+    space = UploadSpace(clock)
+    one, two = Uploads(space, "ada"), Uploads(space, "ada")
+    for uploads in (one, two):
+        fill(uploads, MAX_CHARS)
+    with one.taken(ID, 1), two.taken(ID, 1):
+        clock.now = 10_000
+        with pytest.raises(Problem) as refused:
+            one.add(piece(message=OTHER))
+        assert refused.value.code == "uploads-busy"
+        one.close()
+        assert space.chars == 2 * (MAX_CHARS + LEAST)
+    assert space.chars == 0
+    one.add(piece(message=OTHER))
+
+
+def test_an_upload_that_never_ends_makes_room_for_others() -> None:
+    clock = Clock()
+    space = UploadSpace(clock, max_chars=3 * LEAST)
+    slow, other = Uploads(space, "ada"), Uploads(space, "bob")
+    slow.add(piece(LONG))
+    for _ in range(20):
+        clock.now += 20
+        slow.add(piece(LONG))  # begun anew again and again
+    other.add(piece(LONG))
+    assert space.chars == 2 * LEAST
 
 
 @pytest.mark.parametrize("at", [3, 5, 8])
@@ -70,11 +125,13 @@ def test_a_gap_is_refused_and_everything_of_the_message_dropped(at: int) -> None
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_message_with_other_files_than_arrived_is_refused(count: int) -> None:
-    uploads = Uploads(UploadSpace(Clock()), "ada")
+    space = UploadSpace(Clock())
+    uploads = Uploads(space, "ada")
     uploads.add(piece())
     uploads.add(piece(file=1))
-    with pytest.raises(Problem):
-        uploads.take(ID, count)
+    with pytest.raises(Problem), uploads.taken(ID, count):
+        pass
+    assert space.chars == 0
 
 
 def test_the_files_of_a_message_are_bounded() -> None:
@@ -89,23 +146,23 @@ def test_the_files_of_a_message_are_bounded() -> None:
 
 def test_users_do_not_take_the_room_of_others() -> None:
     clock = Clock()
-    space = UploadSpace(clock, max_chars=20, max_chars_of_user=12)
+    space = UploadSpace(clock, max_chars=5 * LEAST, max_chars_of_user=3 * LEAST)
     tabs = [Uploads(space, "ada"), Uploads(space, "ada")]
-    tabs[0].add(piece("A" * 8))
+    tabs[0].add(piece(LONG))
     with pytest.raises(Problem) as refused:
-        tabs[1].add(piece("A" * 8, message=OTHER))
+        tabs[1].add(piece(LONG, message=OTHER))
     assert refused.value.code == "uploads-busy"
 
     bob, cy = Uploads(space, "bob"), Uploads(space, "cy")
-    bob.add(piece("A" * 12))
+    bob.add(piece(LONG))
     with pytest.raises(Problem):
-        cy.add(piece())
+        cy.add(piece(LONG))
     clock.now = 31  # what nobody continues makes room
-    bob.add(piece("A" * 12))
-    cy.add(piece())
-    assert space.chars == 16
+    bob.add(piece(LONG))
+    cy.add(piece(LONG))
+    assert space.chars == 4 * LEAST
     with pytest.raises(Problem):
-        tabs[0].add(piece(at=8))
+        tabs[0].add(piece(at=LEAST))
 
 
 def test_a_chat_that_ends_keeps_nothing() -> None:
