@@ -106,9 +106,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     Marked are tests of concurrency, and as many others as are needed to run each SQL statement on
     PostgreSQL.
     """
+    both = metafunc.definition.get_closest_marker("both_databases") is not None
+    uses_it = "database_kind" in metafunc.fixturenames
+    marked = any(mark.name == "both_databases" for mark in metafunc.definition.own_markers)
+    assert uses_it or not marked, f"{metafunc.definition.nodeid} is marked, but has one database"
     chosen = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if "database_kind" in metafunc.fixturenames and "database_kind" not in chosen:
-        both = metafunc.definition.get_closest_marker("both_databases") is not None
+    if uses_it and "database_kind" not in chosen:
         marks = () if both else pytest.mark.nightly
         kinds = ["sqlite", pytest.param("postgresql", marks=marks)]
         metafunc.parametrize("database_kind", kinds, indirect=True)

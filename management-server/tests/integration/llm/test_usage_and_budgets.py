@@ -25,10 +25,11 @@ COST = 12 * 5e-6 + 3 * 30e-6
 @pytest.fixture
 def settings(
     make_settings: Callable[..., ManagementSettings],
+    database_url: str,
     its_settings: dict[str, str],
     provider: Provider,
 ) -> ManagementSettings:
-    return make_settings(**provider_urls(provider), **its_settings)
+    return make_settings(database_url=database_url, **provider_urls(provider), **its_settings)
 
 
 @pytest.fixture

@@ -316,7 +316,7 @@ async def test_each_answer_of_a_push_service(
     on: bool,
 ) -> None:
     monkeypatch.setattr(sender, "_RETRIES_AFTER_S", (0.0, 0.0))
-    push_service.answers = answers
+    push_service.answers = list(answers)
     await notify(app, await id_of(ada))
     assert push_service.pushed.qsize() == requests
     assert await is_on(ada) is on
