@@ -112,7 +112,7 @@ def test_a_deploy_shows_at_the_next_load_and_nothing_is_kept(
         page.goto(url)
         page.wait_for_function(WORKER_RUNS, timeout=60_000)
         page.reload()
-        assert page.evaluate("navigator.serviceWorker.controller !== null")
+        page.wait_for_function("navigator.serviceWorker.controller !== null", timeout=60_000)
         for number in (2, 3):
             index = release / "index.html"
             fresh = index.read_text(encoding="utf-8").replace(
