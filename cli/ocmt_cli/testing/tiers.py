@@ -69,7 +69,7 @@ TIERS = {
     tier.name: tier
     for tier in (
         Tier("unit", _no_obstacle, budget_s=90, beside_others=True),
-        Tier("integration", _no_obstacle, budget_s=750, beside_others=True),
+        Tier("integration", _no_obstacle, budget_s=900, beside_others=True),
         Tier("docker", _docker, budget_s=300),
         Tier("e2e", _e2e, budget_s=720, beside_others=True),
         Tier("nightly", _no_obstacle, budget_s=1800),

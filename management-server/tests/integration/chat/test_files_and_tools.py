@@ -104,7 +104,7 @@ async def test_the_files_of_a_chat_that_ends_are_dropped(app: FastAPI, tab: Tab)
     await tab.send(type="attach", id=str(uuid4()), file=0, at=0, data="AAAA")
     await tab.send(type="history")
     await tab.gets("history")
-    assert app.state.upload_space.chars == 4
+    assert app.state.upload_space.chars >= 4
     await tab.close()
     async with asyncio.timeout(60):
         while app.state.upload_space.chars:  # noqa: ASYNC110 (nothing tells)
