@@ -38,7 +38,11 @@ def keep_picture(page: Page, name: str) -> None:
 
 
 def barriers(page: Page) -> list[str]:
-    """The violations that axe-core's standard rules find, one string for each element."""
+    """The violations that axe-core's standard rules find, one string for each element.
+
+    Motion is reduced from then on, since colours between two others have other contrasts.
+    """
+    page.emulate_media(reduced_motion="reduce")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[str] = page.evaluate(
         "axe.run().then(({violations}) => violations.flatMap(v =>"
