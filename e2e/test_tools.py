@@ -126,6 +126,7 @@ def attaches_files(person: Person, browser: Browser) -> None:
     expect(again.get_by_role("img", name="dot.png")).to_be_visible()
 
     with ChatPage(browser, width=360, height=740) as phone:
+        # Playwright has one type for the cookies that it returns, and another for the same, set.
         phone.context.add_cookies(chat.context.cookies())  # type: ignore[arg-type]
         phone.page.goto(person.stack.url)
         question = phone.questions.filter(has_text="say: received")

@@ -290,9 +290,7 @@ class ManagementSettings(Settings):
     def _to_the_transit_server(cls, value: str) -> str:
         if not value:
             return value
-        parts = _address(value)
-        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-            raise ValueError("must be an origin (scheme, host, port) with no path")
+        parts = _origin_parts(value)
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError("must be https:// unless it is on this machine: keys travel on it")
         return value.rstrip("/")
@@ -302,9 +300,7 @@ class ManagementSettings(Settings):
     def _origin(cls, value: str) -> str:
         if not value:
             return value
-        parts = _address(value)
-        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-            raise ValueError("must be an origin (scheme, host, port) with no path")
+        parts = _origin_parts(value)
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError(
                 "must be https:// unless the host is localhost: sessions would travel in the clear"
@@ -412,6 +408,14 @@ def _address(value: str) -> SplitResult:
         or not _HOST.fullmatch(parts.netloc)
     ):
         raise wrong
+    return parts
+
+
+def _origin_parts(value: str) -> SplitResult:
+    """Parse a web address without path, query and user. Raises `ValueError`."""
+    parts = _address(value)
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be an origin (scheme, host, port) with no path")
     return parts
 
 

@@ -28,7 +28,8 @@ router = APIRouter(prefix="/api/agent")
 async def change_identity(
     body: IdentityRequest, user: CurrentUser, panel: Panel, database: Database
 ) -> IdentityView:
-    async with database.write() as session:  # not open while the agent server is asked
+    # Committed first: no transaction stays open while the agent server is called.
+    async with database.write() as session:
         await set_identity(session, user.user_id, body)
     await _tell_agent(panel, body)
     return IdentityView(name=body.name, face=body.face)

@@ -51,7 +51,8 @@ async def set_times(
     body: OwnTimes, user: CurrentUser, panel: Panel, database: Database, clock: Clock
 ) -> TimesView:
     times = await panel.set_times(body)
-    async with database.write() as session:  # not open while the agent server is asked
+    # Begun afterwards: no transaction stays open while the agent server is called.
+    async with database.write() as session:
         Audit(session, clock).record("agent.times", user_id=user.user_id, actor=user.user_id)
     return times
 

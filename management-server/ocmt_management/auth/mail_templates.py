@@ -23,6 +23,6 @@ def invitation_mail(*, to: str, invited_by: str, link: str, life_days: int) -> E
         before=f"{invited_by} invites you to OCMT, where you get an agent of your own. Open "
         f"this link within {life_days} days. It signs {to} in, once:",
         link=link,
-        after="Do not pass it on: it signs in whoever opens it first. Later you sign in with your "
-        "address. If you do not know the sender, ignore this mail.",
+        after="Do not forward this mail: the link signs in whoever opens it first. Later, sign in "
+        "with your address on the page. If you do not know the sender, ignore this mail.",
     )

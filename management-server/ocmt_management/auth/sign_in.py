@@ -208,7 +208,7 @@ class SignIn:
         user.last_sign_in_at = now
         await self._db.flush()
         if mailed and await self._users.prove_mailbox(user.id, now):
-            # Whoever opened the account by another link, such as an admin, is out from now on.
+            # An admin may have opened the account by a link of theirs: end those sessions.
             await self._sessions.end_all(user.id, actor="server")
         self._audit.record("sign-in", user_id=user.id, actor=user.id, detail=user_agent)
         token = self._sessions.begin(user, user_agent=user_agent)

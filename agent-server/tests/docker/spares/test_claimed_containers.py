@@ -30,8 +30,8 @@ from ocmt_common.agent_api import ProvisionRequest
 from ocmt_common.container_names import INSTANCE_LABEL, SPEC_LABEL, USER_LABEL
 from ocmt_common.openclaw import default_image
 from ocmt_common.problems import Problem
-from ocmt_testing.agent_server.container_stand_in import COMMAND, LOGGED
-from ocmt_testing.agent_server.docker_agents import docker_agents, running_instead, runtime_on
+from ocmt_testing.agent_server.container_stand_in import LOGGED
+from ocmt_testing.agent_server.docker_agents import runtime_on
 from ocmt_testing.agent_server.stand_in_server import made_beforehand, server_on
 
 _ATTEMPTS = 10
@@ -55,19 +55,6 @@ _RIGHTS = (
     "CapBnd",
     "CapAmb",
 )
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "agent" / "agents"
-
-
-@pytest.fixture
-async def runtime(root: Path) -> AsyncIterator[DockerRuntime]:
-    root.parent.mkdir()
-    async with docker_agents(root) as runtime:
-        with running_instead(*COMMAND):
-            yield runtime
 
 
 async def pause(parts: Parts, user_id: str) -> None:

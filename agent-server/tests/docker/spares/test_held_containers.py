@@ -6,7 +6,6 @@ the place of OpenClaw, which `test_a_claimed_agent_in_docker.py` boots.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,10 @@ from ocmt_agent.runtime.base import RuntimeFailed
 from ocmt_agent.runtime.docker import DockerRuntime
 from ocmt_common.agent_api import HibernationState as S
 from ocmt_common.agent_api import ProvisionRequest
-from ocmt_testing.agent_server.container_stand_in import COMMAND, DATABASE, StandInControl
-from ocmt_testing.agent_server.docker_agents import docker_agents, running_instead
+from ocmt_testing.agent_server.container_stand_in import DATABASE, StandInControl
 from ocmt_testing.agent_server.stand_in_server import made_beforehand, server_on
 
 TOKEN = "adas-agent-token-0123"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "agent" / "agents"
-
-
-@pytest.fixture
-async def runtime(root: Path) -> AsyncIterator[DockerRuntime]:
-    root.parent.mkdir()
-    async with docker_agents(root) as runtime:
-        with running_instead(*COMMAND):
-            yield runtime
 
 
 async def shown(runtime: DockerRuntime, home: str) -> dict[str, Any]:

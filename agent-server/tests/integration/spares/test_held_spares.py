@@ -131,7 +131,7 @@ async def test_a_gateway_that_was_killed_keeps_its_host_name_until_its_lease_end
     [("is_current", False), ("inherit", True), ("unpause", True), ("inspect", True)],
 )
 async def test_one_that_does_not_work_is_replaced_by_a_boot(
-    tmp_path: Path, call: str, claimed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, claimed: bool
 ) -> None:
     async with open_host(tmp_path) as host:
         ada = await stopped(host)
@@ -142,10 +142,10 @@ async def test_one_that_does_not_work_is_replaced_by_a_boot(
 
             async def inherit_and_fail(spec: AgentSpec, source: str) -> None:
                 await inherit(spec, source)
-                host.runtime.inherit = inherit  # type: ignore[method-assign]
+                monkeypatch.undo()
                 host.runtime.faults[call] = faults
 
-            host.runtime.inherit = inherit_and_fail  # type: ignore[method-assign]
+            monkeypatch.setattr(host.runtime, "inherit", inherit_and_fail)
             await use(host)
         else:
             host.runtime.faults[call] = faults
@@ -172,7 +172,7 @@ async def test_one_whose_gateway_does_not_answer_is_replaced_by_a_boot(
             await stop(user_id, grace_s=grace_s)
             host.gateway.silent = False
 
-        host.runtime.stop = stop_and_answer  # type: ignore[method-assign]
+        monkeypatch.setattr(host.runtime, "stop", stop_and_answer)
         host.gateway.silent = True
         monkeypatch.setattr(host.wakes, "_wake_timeout_s", 0.1)
         await use(host)
@@ -361,7 +361,7 @@ async def test_one_with_an_openclaw_for_which_the_state_was_not_copied_is_not_us
 
 
 async def test_a_held_gateway_which_handles_no_signal_is_not_waited_for_at_the_end(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, graces = FakeRuntime(), {}
     stop = runtime.stop
@@ -374,7 +374,7 @@ async def test_a_held_gateway_which_handles_no_signal_is_not_waited_for_at_the_e
         await stopped(host)
         (held,) = await host.make_spares(1, held=True)
         (other, *_) = host.parts.spares.ready()
-        runtime.stop = noted  # type: ignore[method-assign]
+        monkeypatch.setattr(runtime, "stop", noted)
     assert graces[held.user_id] == 0
     assert graces[other.user_id] > 0
 

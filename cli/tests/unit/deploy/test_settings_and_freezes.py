@@ -102,7 +102,7 @@ def test_remarks_in_the_settings_need_no_deploy(operator: Operator, text: str) -
 def test_a_rollback_of_a_cut_deploy_starts_what_still_runs_with_other_settings_again(
     change: Callable[[str], str],
 ) -> None:
-    """The deploy was cut before the earlier release was told to stop."""
+    """The deploying command was killed before it stopped the earlier release."""
     for cut in range(20, 30):
         with stub_world(HOSTS) as world:
             operator = Operator(world)

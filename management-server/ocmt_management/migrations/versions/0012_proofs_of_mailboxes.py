@@ -13,5 +13,5 @@ def upgrade() -> None:
     op.add_column(
         "users", sa.Column("mailbox_proved_at", sa.DateTime(timezone=True), nullable=True)
     )
-    # Existing accounts are taken as proved, so that the upgrade signs nobody out.
+    # Else the next sign-in by mail would end every session of each existing account.
     op.execute("UPDATE users SET mailbox_proved_at = created_at")
